@@ -1,0 +1,109 @@
+//! The blocking forms: a thread that parks until a sink is ready or closed.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::task::{Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use crate::clock::saturating_add;
+use crate::delivery::Delivery;
+use crate::error::{CloseError, WriteError};
+use crate::shutdown::{CloseReport, Shutdown};
+
+/// How long after its deadline a waiting `close` leaves the pool to end by itself before it aborts on its own thread, and
+/// then how long it waits for a sink below that does not answer. The pool needs well under a millisecond when it has a free thread.
+const GRACE: Duration = Duration::from_millis(20);
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+thread_local! {
+    static WAKER: Waker = Arc::new(Unpark(thread::current())).into();
+    /// On a pool thread, the waker of the mailbox whose turn it is.
+    static TURN: RefCell<Option<Waker>> = const { RefCell::new(None) };
+    static ON_WORKER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Marks the calling thread as one of a pool, for its whole life.
+pub(crate) fn enter_worker() {
+    ON_WORKER.set(true);
+}
+
+fn on_worker() -> bool {
+    ON_WORKER.get()
+}
+
+/// Runs `turn` with `waker` as what a blocking call inside it has woken.
+pub(crate) fn in_turn<R>(waker: &Waker, turn: impl FnOnce() -> R) -> R {
+    struct Restore(Option<Waker>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            TURN.set(self.0.take());
+        }
+    }
+    let _restore = Restore(TURN.replace(Some(waker.clone())));
+    turn()
+}
+
+/// What wakes the calling thread, or on a pool thread the mailbox whose turn it is.
+pub(crate) fn waker() -> Waker {
+    TURN.with_borrow(Option::clone).unwrap_or_else(|| WAKER.with(Waker::clone))
+}
+
+/// Offers an event until it is taken, parking in between.
+pub(crate) fn write(mut offer: impl FnMut(&mut Delivery<'_>) -> Result<(), WriteError>) -> Result<(), WriteError> {
+    let mut delivery = Delivery::from_thread();
+    loop {
+        match offer(&mut delivery) {
+            Err(WriteError::NotReady(wait)) if !on_worker() => park(wait.until),
+            answer => return answer,
+        }
+    }
+}
+
+/// Polls a close until it is ready, parking in between.
+pub(crate) fn close(
+    mut how: Shutdown,
+    mut poll: impl FnMut(Shutdown, &Waker) -> Poll<Result<CloseReport, CloseError>>,
+) -> Result<CloseReport, CloseError> {
+    let waker = waker();
+    let deadline = match how {
+        Shutdown::Until(at) => Some(saturating_add(at, GRACE)),
+        Shutdown::Drain | Shutdown::Abort => None,
+    };
+    loop {
+        if let Poll::Ready(answer) = poll(how, &waker) {
+            return answer;
+        }
+        if on_worker() {
+            return Err(CloseError::OnWorker);
+        }
+        // The deadline of this caller, whatever others asked for.
+        let aborting = how == Shutdown::Abort;
+        let until = deadline.map(|at| if aborting { saturating_add(at, GRACE) } else { at });
+        park(until);
+        if until.is_some_and(|at| Instant::now() >= at) {
+            if aborting {
+                return Err(CloseError::TimedOut);
+            }
+            how = Shutdown::Abort;
+        }
+    }
+}
+
+pub(crate) fn park(until: Option<Instant>) {
+    match until {
+        None => thread::park(),
+        Some(at) => thread::park_timeout(at.saturating_duration_since(Instant::now())),
+    }
+}

@@ -1,0 +1,52 @@
+//! The primitives that a service runs on.
+
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+
+pub(crate) use crossbeam_queue::SegQueue;
+pub(crate) use std::sync::{Mutex, MutexGuard};
+
+pub(crate) mod atomic {
+    pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+}
+
+/// Whether the step called `$name` is left out. Never, outside the models.
+macro_rules! mutation {
+    ($name:literal) => {
+        false
+    };
+}
+pub(crate) use mutation;
+
+pub(crate) fn spin_loop() {
+    std::hint::spin_loop();
+}
+
+/// Where a pool thread sits while it parks. The thread in a seat changes; whoever wakes it meets no lock.
+#[derive(Debug, Default)]
+pub(crate) struct Seat(ArcSwapOption<Thread>);
+
+impl Seat {
+    /// The calling thread takes the seat.
+    pub(crate) fn sit(&self) {
+        self.0.store(Some(std::sync::Arc::new(thread::current())));
+    }
+
+    /// Wakes whoever sits here, now or at its next park.
+    pub(crate) fn unpark(&self) {
+        if let Some(thread) = &*self.0.load() {
+            thread.unpark();
+        }
+    }
+
+    /// Parks the calling thread, which sits here. May return early.
+    #[allow(clippy::unused_self, reason = "the model's seat keeps the parking state in itself")]
+    pub(crate) fn park(&self, timeout: Option<Duration>) {
+        match timeout {
+            None => thread::park(),
+            Some(timeout) => thread::park_timeout(timeout),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Lists of whom to wake.
+//!
+//! [`Wakers`] is for what happens once (a close). [`WaitList`] is for what happens again and again (room in a queue, a probe's end):
+//! waiters are woken in the order they came, and one that goes away passes its wake on.
+//!
+//! The protocol that loses no wake-up (`waiter` on the left, `notifier` on the right):
+//!
+//! ```text
+//! register: insert the waker, count it        make the condition true
+//! fence(SeqCst)                               fence(SeqCst)
+//! check the condition once more               if the count is not 0: wake
+//! ```
+//!
+//! One of the two sees the other's write, because both fences are in one total order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::task::Waker;
+
+use crate::sync::atomic::{AtomicUsize, Ordering, fence};
+use crate::sync::{Mutex, lock};
+
+/// Whom to wake when something ends. A sink whose close is pending keeps one.
+#[derive(Debug, Default)]
+pub struct Wakers(Mutex<Vec<Waker>>);
+
+impl Wakers {
+    /// An empty list.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds `waker`, unless the list has one that wakes the same.
+    pub fn register(&self, waker: &Waker) {
+        let mut wakers = lock(&self.0);
+        if !wakers.iter().any(|known| known.will_wake(waker)) {
+            wakers.push(waker.clone());
+        }
+    }
+
+    /// Empties the list and wakes everyone that was in it.
+    pub fn wake_all(&self) {
+        // Woken outside the lock: a waker may call back.
+        let wakers = std::mem::take(&mut *lock(&self.0));
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Who waits for something that comes again and again, in the order they came.
+#[derive(Debug, Default)]
+pub(crate) struct WaitList {
+    waiting: AtomicUsize,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    next: u64,
+    wakers: BTreeMap<u64, Waker>,
+}
+
+impl WaitList {
+    /// Puts `waker` into the list. The caller checks its condition once more afterwards.
+    pub(crate) fn register(self: &Arc<Self>, ticket: &mut Option<Ticket>, waker: Waker) {
+        let mut inner = lock(&self.inner);
+        let key = match ticket {
+            Some(ticket) => ticket.key,
+            None => {
+                let key = inner.next;
+                inner.next += 1;
+                *ticket = Some(Ticket { list: Some(self.clone()), key });
+                key
+            }
+        };
+        inner.wakers.insert(key, waker);
+        // Relaxed: the fence orders it before the caller's check.
+        self.waiting.store(inner.wakers.len(), Ordering::Relaxed);
+        drop(inner);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether anyone waits. The caller has made the condition true and fenced.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) == 0
+    }
+
+    /// Wakes the first `n`, and says how many there were.
+    pub(crate) fn wake(&self, n: usize) -> usize {
+        let mut inner = lock(&self.inner);
+        let mut woken = Vec::new();
+        while woken.len() < n {
+            let Some((_, waker)) = inner.wakers.pop_first() else { break };
+            woken.push(waker);
+        }
+        self.waiting.store(inner.wakers.len(), Ordering::Relaxed);
+        drop(inner);
+        let count = woken.len();
+        woken.into_iter().for_each(Waker::wake);
+        count
+    }
+
+    pub(crate) fn wake_all(&self) {
+        self.wake(usize::MAX);
+    }
+
+    /// Takes a waiter out, and says whether it was still waiting.
+    fn remove(&self, key: u64) -> bool {
+        let mut inner = lock(&self.inner);
+        let waited = inner.wakers.remove(&key).is_some();
+        self.waiting.store(inner.wakers.len(), Ordering::Relaxed);
+        waited
+    }
+}
+
+/// A place in a [`WaitList`]. Dropped before it is [spent](Self::spend), it leaves the list, or passes the wake that it got on to the next.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    list: Option<Arc<WaitList>>,
+    key: u64,
+}
+
+impl Ticket {
+    /// The waiter has what it waited for: a wake that it got is used up.
+    pub(crate) fn spend(mut self) {
+        if let Some(list) = self.list.take() {
+            list.remove(self.key);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(list) = self.list.take() {
+            if !list.remove(self.key) {
+                list.wake(1);
+            }
+        }
+    }
+}
