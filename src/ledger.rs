@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Index;
 
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard, lock};
 
 /// Why an accepted event was not delivered. Every dropped event has exactly one reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -105,13 +105,12 @@ impl Ledger {
         self.accepted == self.delivered + self.dropped.total() + self.pending
     }
 
-    /// The ledger of a component that has taken in `accepted` events and is done with `left` of them. The caller has read
-    /// `dropped` before `left`, and `left` before `accepted`, so that no difference is negative at rest.
-    pub(crate) fn from_words(accepted: u64, left: u64, dropped: Dropped) -> Self {
-        // A drop is counted before its event leaves, so a snapshot in between sees one drop too many for `left`.
-        let left = left.max(dropped.total());
-        let accepted = accepted.max(left);
-        Self { accepted, delivered: left - dropped.total(), dropped, pending: accepted - left }
+    /// The same, once it is decided that of the pending events all but `in_flight` are given up.
+    pub(crate) fn abandoning(mut self, in_flight: u64) -> Self {
+        let in_flight = in_flight.min(self.pending);
+        self.dropped.add(DropReason::Abandoned, self.pending - in_flight);
+        self.pending = in_flight;
+        self
     }
 }
 
@@ -122,22 +121,29 @@ impl fmt::Display for Ledger {
     }
 }
 
-/// Counts dropped events. Delivered ones are not counted: they are what left and was not dropped.
-#[derive(Debug)]
-pub(crate) struct DropCounters([AtomicU64; DropReason::ALL.len()]);
+/// Counts dropped events. Delivered ones are not counted: they are those that left and were not dropped.
+///
+/// Behind a lock, which only drops and snapshots take: so a drop and the departure of its event are one step to whoever
+/// looks, and no snapshot takes one event for two.
+#[derive(Debug, Default)]
+pub(crate) struct DropCounters(Mutex<Dropped>);
 
 impl DropCounters {
-    pub(crate) fn new() -> Self {
-        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    /// Counts a drop for `reason` in one step with `leave`.
+    pub(crate) fn count<R>(&self, reason: DropReason, leave: impl FnOnce() -> R) -> R {
+        let mut dropped = lock(&self.0);
+        dropped.add(reason, 1);
+        leave()
     }
 
-    /// Counts one drop, before its event leaves.
-    pub(crate) fn count(&self, reason: DropReason) {
-        // Relaxed: the advance of `left` that follows releases it.
-        self.0[reason as usize].fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn snapshot(&self) -> Dropped {
-        Dropped(std::array::from_fn(|i| self.0[i].load(Ordering::Acquire)))
+    /// The ledger of a component whose events left in number `left` and entered in number `accepted`. Both only grow, and `accepted` is
+    /// read last, so that nothing shows as delivered or dropped that does not show as accepted.
+    pub(crate) fn ledger(&self, left: impl FnOnce() -> u64, accepted: impl FnOnce() -> u64) -> Ledger {
+        let guard: MutexGuard<'_, Dropped> = lock(&self.0);
+        let dropped = *guard;
+        let left = left();
+        drop(guard);
+        let accepted = accepted();
+        Ledger { accepted, delivered: left - dropped.total(), dropped, pending: accepted - left }
     }
 }

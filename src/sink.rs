@@ -134,6 +134,10 @@ impl SinkId {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         Self(NonZeroU64::new(id).unwrap_or(NonZeroU64::MAX))
     }
+
+    pub(crate) fn number(self) -> u64 {
+        self.0.get()
+    }
 }
 
 impl fmt::Display for SinkId {

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub(crate) use loom::sync::{Mutex, MutexGuard};
 
 pub(crate) mod atomic {
-    pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 }
 use atomic::{AtomicUsize, Ordering};
 

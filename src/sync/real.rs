@@ -9,7 +9,7 @@ pub(crate) use crossbeam_queue::SegQueue;
 pub(crate) use std::sync::{Mutex, MutexGuard};
 
 pub(crate) mod atomic {
-    pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    pub(crate) use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 }
 
 /// Whether the step called `$name` is left out. Never, outside the models.

@@ -1,0 +1,183 @@
+//! The keeper: one thread per pool that waits for time, so that no worker does. It fires timers and lets the pool grow. It never runs a sink.
+//!
+//! **Timers.** A mailbox has at most one entry, under (time, key); arming it again replaces it. The map is behind a mutex that workers take when a write was not
+//! ready, and the keeper when something is due; a writer never meets it.
+//!
+//! **Growth.** The worker that finds nobody else parked *arms* the keeper, which then ticks until somebody is parked again. A tick
+//! - calls a fast turn slow that has stood for a whole tick, so that slow turns leave a thread to the others;
+//! - doubles the threads when fast tasks wait and no turn has begun for two ticks, or when slow tasks have waited for a slot at two ticks.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use super::scheduler::Scheduler;
+use super::{Inner, Task};
+use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::{Mutex, Seat, lock};
+
+/// The time between two looks at whether the pool must grow.
+const TICK: Duration = Duration::from_millis(5);
+
+/// Ticks without progress before the pool grows.
+const PATIENCE: u32 = 2;
+
+/// The keeper wakes for timers at most this often, and fires all that are due: ten thousand backoffs cost a thousand wake-ups a second.
+const GRAIN: Duration = Duration::from_millis(1);
+
+/// The timers of a pool and the word that arms its growth.
+#[derive(Default)]
+pub(super) struct Keeper {
+    timers: Mutex<BTreeMap<(Instant, u64), Weak<dyn Task>>>,
+    seat: Seat,
+    armed: AtomicU8,
+}
+
+impl Keeper {
+    /// Has the keeper watch whether the pool is stuck.
+    pub(super) fn arm(&self) {
+        // AcqRel, with the swap in `disarm`: if this finds the word armed, the keeper's next look at the idle count sees what this worker saw.
+        if self.armed.swap(1, Ordering::AcqRel) == 0 {
+            self.seat.unpark();
+        }
+    }
+
+    /// Stops watching, unless nobody is parked.
+    fn disarm(&self, idle: impl Fn() -> usize) -> bool {
+        self.armed.swap(0, Ordering::AcqRel);
+        if idle() > 0 {
+            return true;
+        }
+        self.armed.swap(1, Ordering::AcqRel);
+        false
+    }
+
+    fn is_armed(&self) -> bool {
+        self.armed.load(Ordering::Acquire) != 0
+    }
+
+    /// Sets the timer of task `key`, in place of the one it had at `before`.
+    pub(super) fn set_timer(&self, key: u64, before: Option<Instant>, at: Instant, task: Weak<dyn Task>) {
+        let mut timers = lock(&self.timers);
+        if let Some(before) = before {
+            timers.remove(&(before, key));
+        }
+        timers.insert((at, key), task);
+        let first = timers.first_key_value().is_some_and(|(first, _)| *first == (at, key));
+        drop(timers);
+        if first {
+            self.seat.unpark();
+        }
+    }
+
+    /// Removes the timer that task `key` has at `at`.
+    pub(super) fn clear_timer(&self, key: u64, at: Instant) {
+        let removed = lock(&self.timers).remove(&(at, key));
+        // Dropped outside the lock: nothing of the task's runs inside.
+        drop(removed);
+    }
+
+    pub(super) fn unpark(&self) {
+        self.seat.unpark();
+    }
+
+    pub(super) fn timers(&self) -> usize {
+        lock(&self.timers).len()
+    }
+
+    /// Whether a timer is due that has not fired. Firing happens under the lock, so a fired task is in a ready list by then.
+    #[cfg(any(test, feature = "test-util"))]
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        lock(&self.timers).first_key_value().is_some_and(|((at, _), _)| *at <= now)
+    }
+
+    /// Fires what is due, and says when the next timer is.
+    fn fire(&self, now: Instant) -> Option<Instant> {
+        let mut fired = Vec::new();
+        let mut timers = lock(&self.timers);
+        while let Some(entry) = timers.first_entry() {
+            if entry.key().0 > now {
+                break;
+            }
+            if let Some(task) = entry.remove().upgrade() {
+                task.wake();
+                fired.push(task);
+            }
+        }
+        let next = timers.first_key_value().map(|((at, _), _)| *at);
+        drop(timers);
+        // A task whose last owner this has become is dropped here, outside the lock, which its drop takes.
+        drop(fired);
+        next
+    }
+}
+
+/// The keeper thread's life.
+pub(super) fn run(inner: &Arc<Inner>) {
+    inner.keeper.seat.sit();
+    let mut growth = Growth::default();
+    while !inner.is_stopped() {
+        let now = inner.clock.now();
+        let next = inner.keeper.fire(now);
+        let armed = inner.keeper.is_armed();
+        if armed && growth.is_due() {
+            growth.tick(inner);
+        }
+        let timer = next.and_then(|at| inner.clock.park_until(at)).map(|wait| wait.max(GRAIN));
+        let tick = armed.then(|| growth.rest());
+        let timeout = match (timer, tick) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        inner.keeper.seat.park(timeout);
+    }
+}
+
+/// What the last ticks have seen.
+#[derive(Default)]
+struct Growth {
+    last_tick: Option<Instant>,
+    turns: Vec<[u64; 2]>,
+    fast_stood: u32,
+    slow_waited: u32,
+}
+
+impl Growth {
+    fn is_due(&self) -> bool {
+        self.last_tick.is_none_or(|at| at.elapsed() >= TICK)
+    }
+
+    fn rest(&self) -> Duration {
+        self.last_tick.map_or(Duration::ZERO, |at| TICK.saturating_sub(at.elapsed()))
+    }
+
+    fn tick(&mut self, inner: &Arc<Inner>) {
+        let scheduler = &inner.scheduler;
+        self.last_tick = Some(Instant::now());
+        let fast_moved = self.look_at_turns(scheduler, inner.max_threads);
+        self.fast_stood = if scheduler.fast_waits() && !fast_moved { self.fast_stood + 1 } else { 0 };
+        self.slow_waited = if scheduler.slow_waits() { self.slow_waited + 1 } else { 0 };
+        if self.fast_stood >= PATIENCE || self.slow_waited >= PATIENCE {
+            self.fast_stood = 0;
+            self.slow_waited = 0;
+            inner.grow();
+        } else if scheduler.idle() > 0 && !scheduler.slow_waits() && inner.keeper.disarm(|| scheduler.idle()) {
+            *self = Self::default();
+        }
+    }
+
+    /// Whether a fast turn has begun since the last tick. A fast turn that has stood since then is called slow.
+    fn look_at_turns(&mut self, scheduler: &Scheduler<Arc<dyn Task>>, places: usize) -> bool {
+        let mut moved = false;
+        self.turns.resize(places, [0; 2]);
+        for (place, before) in self.turns.iter_mut().enumerate() {
+            let (turns, runs_fast) = scheduler.turns(place);
+            moved |= turns[0] != before[0];
+            if runs_fast && turns == *before {
+                scheduler.call_slow(place);
+            }
+            *before = turns;
+        }
+        moved
+    }
+}

@@ -1,0 +1,394 @@
+//! The threads that queues run on.
+//!
+//! A queue is a mailbox, not a thread: when it has something to deliver it is put on a ready list, and one worker at a time gives it a turn. A pool has
+//!
+//! - **workers**, that park when nothing is ready; at most one wake-up is on its way at any time, so that a writer who posts
+//!   to a thousand queues makes a few system calls, not a thousand;
+//! - a **keeper**, one thread that waits for retry times and lets the pool grow when sinks block its workers;
+//! - two **lanes**: queues whose turns are long never hold the last thread, so that the others keep their latency;
+//! - a hard **maximum** of threads.
+//!
+//! Threads above the minimum end when they have been idle for a while.
+
+mod keeper;
+mod scheduler;
+mod worker;
+
+use std::fmt;
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::clock::Clock;
+use crate::error::BuildError;
+use crate::names;
+use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use keeper::Keeper;
+pub(crate) use scheduler::{Lane, Scheduler};
+pub(crate) use worker::SLOW_TURN;
+
+/// The largest maximum that a pool can have.
+const MAX_THREADS: usize = 10_000;
+/// The maximum that a pool has unless told otherwise.
+const DEFAULT_MAX_THREADS: usize = 512;
+
+/// What a turn has left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Nothing that needs a worker now.
+    Done,
+    /// More to do: others first, then again.
+    Again,
+}
+
+/// What a pool runs: a mailbox.
+pub(crate) trait Task: Send + Sync {
+    /// Works for a while. `began` is when.
+    fn turn(&self, began: Instant) -> Turn;
+    /// Something happened: post it, unless it is posted or running.
+    fn wake(&self);
+    fn set_lane(&self, lane: Lane);
+}
+
+/// A handle on the threads that queues run on. Clones are handles on the same pool; the threads end when the last handle is gone, those that queues hold
+/// included.
+///
+/// A child process made by `fork` has none of them: nothing is delivered there.
+///
+/// ```
+/// use sinkworks::{Pool, Queue, Sink, Shutdown, sink_fn};
+///
+/// let pool = Pool::builder().name("audit").threads(1).max_threads(8).build()?;
+/// let queue = Queue::builder(sink_fn(|_: &u32| Ok(()))).pool(&pool).build()?;
+/// queue.send(1)?;
+/// queue.close(Shutdown::Drain)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Pool(Arc<Owner>);
+
+/// Ends the threads when the last handle goes. The threads themselves hold only `Inner`.
+struct Owner(Arc<Inner>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.scheduler.stop();
+        self.0.stopped.store(1, Ordering::Release);
+        self.0.keeper.unpark();
+    }
+}
+
+struct Inner {
+    name: Arc<str>,
+    scheduler: Scheduler<Arc<dyn Task>>,
+    keeper: Keeper,
+    clock: Clock,
+    min_threads: usize,
+    max_threads: usize,
+    keep_alive: Duration,
+    /// Places that nobody has, the lowest last.
+    free: std::sync::Mutex<Vec<usize>>,
+    stopped: AtomicU8,
+    /// Set while fewer threads than the minimum, or no keeper, could be started.
+    degraded: AtomicU8,
+    spawn_failures: AtomicU64,
+    panics: AtomicU64,
+}
+
+/// A pool's numbers at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolStats {
+    /// Worker threads, without the keeper.
+    pub threads: usize,
+    /// Workers that are parked.
+    pub idle: usize,
+    /// Queues that wait for a worker, about.
+    pub ready: usize,
+    /// Parked workers that were woken since the pool began.
+    pub wakeups: u64,
+    /// Queues that wait for a time.
+    pub timers: usize,
+    /// Threads that the operating system would not start.
+    pub spawn_failures: u64,
+    /// Panics that reached a worker: of an event's drop, say. A sink's panic is counted by its queue instead.
+    pub panics: u64,
+}
+
+impl Pool {
+    /// The pool that queues run on unless told otherwise: as many threads as there are processors, up to 512 when sinks block.
+    ///
+    /// If its threads cannot be started, what is written waits, and starting is tried again at later writes;
+    /// [`PoolStats::spawn_failures`] counts.
+    #[must_use]
+    pub fn global() -> &'static Self {
+        static GLOBAL: OnceLock<Pool> = OnceLock::new();
+        GLOBAL.get_or_init(|| {
+            let pool = Pool::builder().name("global").assemble();
+            pool.0.0.start().unwrap_or_default();
+            pool
+        })
+    }
+
+    /// A pool of one worker that never grows: a thread of one's own for a few queues. A sink that blocks it blocks them all.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Name`] and [`BuildError::Thread`].
+    pub fn dedicated(name: &str) -> Result<Self, BuildError> {
+        Self::builder().name(name).threads(1).max_threads(1).build()
+    }
+
+    /// A pool with options.
+    #[must_use]
+    pub fn builder() -> PoolBuilder {
+        PoolBuilder {
+            name: "pool".to_owned(),
+            threads: None,
+            max_threads: None,
+            keep_alive: Duration::from_secs(1),
+            clock: Clock::system(),
+        }
+    }
+
+    /// The clock that its queues go by.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.0.0.clock
+    }
+
+    /// The name given at build time.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.0.name
+    }
+
+    /// Its numbers now. Costs a lock that workers use when a write was not ready.
+    #[must_use]
+    pub fn stats(&self) -> PoolStats {
+        self.0.0.stats()
+    }
+
+    pub(crate) fn post(&self, task: Arc<dyn Task>, lane: Lane) {
+        self.0.0.scheduler.post(task, lane);
+        if self.0.0.degraded.load(Ordering::Relaxed) != 0 {
+            self.0.0.start().unwrap_or_default();
+        }
+    }
+
+    pub(crate) fn set_timer(&self, key: u64, before: Option<Instant>, at: Instant, task: Weak<dyn Task>) {
+        self.0.0.keeper.set_timer(key, before, at, task);
+    }
+
+    pub(crate) fn clear_timer(&self, key: u64, at: Instant) {
+        self.0.0.keeper.clear_timer(key, at);
+    }
+
+    /// Waits until no queue of this pool has a turn to run and no timer is due. Queues that wait for a later time, or for a
+    /// waker, count as idle. For tests: it polls.
+    #[cfg(any(test, feature = "test-util"))]
+    pub fn wait_idle(&self) {
+        let inner = &self.0.0;
+        let turns = || (0..inner.max_threads).map(|place| inner.scheduler.turns(place).0).collect::<Vec<_>>();
+        loop {
+            let before = turns();
+            if !inner.keeper.is_due(inner.clock.now()) && inner.scheduler.is_quiet() && turns() == before {
+                return;
+            }
+            thread::sleep(Duration::from_micros(20));
+        }
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("name", &self.0.0.name).field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn stats(&self) -> PoolStats {
+        PoolStats {
+            threads: self.scheduler.threads(),
+            idle: self.scheduler.idle(),
+            ready: self.ready(),
+            wakeups: self.scheduler.wakeups(),
+            timers: self.keeper.timers(),
+            spawn_failures: self.spawn_failures.load(Ordering::Relaxed),
+            panics: self.panics.load(Ordering::Relaxed),
+        }
+    }
+
+    #[cfg(not(sinkworks_loom))]
+    fn ready(&self) -> usize {
+        self.scheduler.ready()
+    }
+
+    #[cfg(sinkworks_loom)]
+    fn ready(&self) -> usize {
+        0
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire) != 0
+    }
+
+    /// Starts the keeper and the least workers, or those of them that are missing.
+    #[cold]
+    fn start(self: &Arc<Self>) -> std::io::Result<()> {
+        // Taken by one caller at a time; others go on without.
+        if self.degraded.swap(0, Ordering::AcqRel) & NO_KEEPER != 0 {
+            let inner = self.clone();
+            self.spawn("keeper", move || keeper::run(&inner), NO_KEEPER | NO_WORKERS)?;
+        }
+        while self.scheduler.threads() < self.min_threads {
+            self.add_worker()?;
+        }
+        Ok(())
+    }
+
+    fn spawn(&self, role: &str, run: impl FnOnce() + Send + 'static, missing: u8) -> std::io::Result<()> {
+        let spawned = thread::Builder::new().name(format!("sinkworks-{role}")).spawn(run);
+        spawned.map(drop).inspect_err(|_| {
+            self.spawn_failures.fetch_add(1, Ordering::Relaxed);
+            self.degraded.fetch_or(missing, Ordering::AcqRel);
+        })
+    }
+
+    /// Starts a worker if there is a place for one.
+    fn add_worker(self: &Arc<Self>) -> std::io::Result<()> {
+        let Some(place) = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop() else { return Ok(()) };
+        self.scheduler.add_thread();
+        let inner = self.clone();
+        let missing = if self.scheduler.threads() <= self.min_threads { NO_WORKERS } else { 0 };
+        self.spawn("worker", move || worker::run(&inner, place), missing).inspect_err(|_| self.leave(place))
+    }
+
+    /// Gives a place back.
+    fn leave(&self, place: usize) {
+        self.scheduler.remove_thread();
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        free.push(place);
+        free.sort_unstable_by(|a, b| b.cmp(a));
+    }
+
+    /// Doubles the threads, up to the maximum. A thread that cannot be started is counted.
+    fn grow(self: &Arc<Self>) {
+        let threads = self.scheduler.threads();
+        let more = threads.max(1).min(self.max_threads.saturating_sub(threads));
+        for _ in 0..more {
+            if self.add_worker().is_err() {
+                break;
+            }
+        }
+    }
+}
+
+const NO_KEEPER: u8 = 1;
+const NO_WORKERS: u8 = 2;
+
+/// The options of a [`Pool`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct PoolBuilder {
+    name: String,
+    threads: Option<usize>,
+    max_threads: Option<usize>,
+    keep_alive: Duration,
+    clock: Clock,
+}
+
+impl PoolBuilder {
+    /// What the pool is called in metrics. Default: `pool`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// How many workers there always are. Default: one per processor.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// How many workers there are at most, when sinks block. The threads of the keeper and of the program come on top. Default: 512,
+    /// or as many as [`threads`](Self::threads) where that is more.
+    pub fn max_threads(mut self, threads: usize) -> Self {
+        self.max_threads = Some(threads);
+        self
+    }
+
+    /// How long a worker above the minimum stays when it has nothing to do. Default: 1 s.
+    pub fn keep_alive(mut self, keep_alive: Duration) -> Self {
+        self.keep_alive = keep_alive;
+        self
+    }
+
+    /// The clock that retries and deadlines go by. Default: the system's monotonic clock.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Starts the pool.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Name`]; [`BuildError::Zero`] for no thread at all; [`BuildError::TooLarge`] above 10,000 threads; [`BuildError::Below`] for a maximum
+    /// below the minimum; [`BuildError::Thread`] if not even the least threads could be started.
+    pub fn build(self) -> Result<Pool, BuildError> {
+        names::check(&self.name)?;
+        let (threads, max_threads) = (self.threads.unwrap_or(1), self.max_threads.unwrap_or(1));
+        for (option, value) in [("threads", threads), ("max_threads", max_threads)] {
+            if value == 0 {
+                return Err(BuildError::Zero { option });
+            }
+            if value > MAX_THREADS {
+                return Err(BuildError::TooLarge { option, value: value as u64, max: MAX_THREADS as u64 });
+            }
+        }
+        if self.threads.is_some() && self.max_threads.is_some_and(|max| max < threads) {
+            return Err(BuildError::Below { option: "max_threads", other: "threads" });
+        }
+        let pool = self.assemble();
+        pool.0.0.start().map_err(|error| BuildError::Thread(error.kind()))?;
+        Ok(pool)
+    }
+
+    /// The pool without its threads.
+    fn assemble(self) -> Pool {
+        let processors = || thread::available_parallelism().map_or(1, usize::from);
+        let min_threads = self.threads.unwrap_or_else(|| processors().min(self.max_threads.unwrap_or(MAX_THREADS)));
+        let max_threads = self.max_threads.unwrap_or_else(|| DEFAULT_MAX_THREADS.max(min_threads));
+        let inner = Arc::new(Inner {
+            name: self.name.into(),
+            scheduler: Scheduler::new(max_threads),
+            keeper: Keeper::default(),
+            clock: self.clock,
+            min_threads,
+            max_threads,
+            keep_alive: self.keep_alive,
+            free: std::sync::Mutex::new((0..max_threads).rev().collect()),
+            stopped: AtomicU8::new(0),
+            degraded: AtomicU8::new(NO_KEEPER | NO_WORKERS),
+            spawn_failures: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
+        });
+        #[cfg(any(test, feature = "test-util"))]
+        inner.clock.on_advance(std::task::Waker::from(Arc::new(Advance(Arc::downgrade(&inner)))));
+        Pool(Arc::new(Owner(inner)))
+    }
+}
+
+/// Wakes the keeper of a pool whose manual clock was advanced.
+#[cfg(any(test, feature = "test-util"))]
+struct Advance(Weak<Inner>);
+
+#[cfg(any(test, feature = "test-util"))]
+impl std::task::Wake for Advance {
+    fn wake(self: Arc<Self>) {
+        if let Some(inner) = self.0.upgrade() {
+            inner.keeper.unpark();
+        }
+    }
+}

@@ -1,0 +1,444 @@
+//! Who runs next, and who sleeps: the ready lists and the sleep and wake protocol. [`PROTOCOL.md`](../PROTOCOL.md) has the states, the two
+//! protocols and the argument that no wake is lost; `loom-tests` runs this very code.
+//!
+//! In short. Posting is *push, fence, look for a sleeper*; falling asleep is *show that I sleep, fence, look for work*. At
+//! most one wake is on its way: the woken worker searches, and when it has found something, wakes the next before it runs it.
+//!
+//! Nothing here knows what a task is, starts a thread, or reads a clock.
+
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+
+use crate::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+use crate::sync::{Seat, SegQueue, mutation, spin_loop};
+
+/// The sleep word: how many workers search in the lower half, how many are parked in the upper.
+const SEARCHING: u64 = 1;
+const IDLE: u64 = 1 << 32;
+
+fn searching(word: u64) -> u64 {
+    word & (IDLE - 1)
+}
+
+fn idle(word: u64) -> u64 {
+    word >> 32
+}
+
+/// How often a worker that has run out of work looks again before it parks: about the few microseconds that a wake costs
+/// the one who posts.
+#[cfg(not(sinkworks_loom))]
+const SEARCHES: u32 = 64;
+#[cfg(sinkworks_loom)]
+const SEARCHES: u32 = 0;
+
+/// Every so many tasks a worker looks into the slow lane first, so that a busy fast lane cannot starve it.
+const SLOW_FIRST: u32 = 16;
+
+/// Which ready list a task goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Its last turn was short.
+    Fast,
+    /// Its last turn was long, or it has had none: it may hold a thread for a long time. All such tasks together never hold the last thread.
+    Slow,
+}
+
+/// A worker's place: where it parks and what it has done.
+#[derive(Debug)]
+struct Place {
+    seat: Seat,
+    /// Turns begun by whoever sat here, by lane. One writer.
+    turns: [AtomicU64; 2],
+    /// What the turn that is running counts as: `NO_TURN`, `FAST_TURN` or `SLOW_TURN`.
+    turn: AtomicU8,
+}
+
+const NO_TURN: u8 = 0;
+const FAST_TURN: u8 = 1;
+const SLOW_TURN: u8 = 2;
+
+/// What a worker carries from one call of [`Scheduler::next`] to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Worker {
+    place: usize,
+    /// It holds one of the `SEARCHING` counts.
+    searching: bool,
+    /// It gave back a place in the slow lane that others may be waiting for.
+    released: bool,
+    /// It was parked since its last task.
+    parked: bool,
+    picks: u32,
+}
+
+impl Worker {
+    pub(crate) fn new(place: usize) -> Self {
+        Self { place, ..Self::default() }
+    }
+
+    pub(crate) fn place(&self) -> usize {
+        self.place
+    }
+}
+
+/// What a worker is to do.
+#[derive(Debug)]
+pub(crate) enum Next<T> {
+    Run {
+        task: T,
+        lane: Lane,
+        /// Nobody else is parked: if this turn blocks, only growth can help.
+        last_idle: bool,
+    },
+    /// It was parked for longer than it is kept.
+    Retire,
+    Stop,
+}
+
+#[derive(Debug)]
+pub(crate) struct Scheduler<T> {
+    fast: SegQueue<T>,
+    slow: SegQueue<T>,
+    sleep: CachePadded<AtomicU64>,
+    /// A bit per place: set while its worker is parked and nobody has claimed to wake it.
+    parked: Box<[AtomicU64]>,
+    places: Box<[CachePadded<Place>]>,
+    threads: AtomicUsize,
+    /// Tasks of the slow lane that are running, and tasks of the fast lane that turned out to be slow.
+    slow_running: AtomicUsize,
+    wakeups: AtomicU64,
+    stop: AtomicUsize,
+}
+
+impl<T> Scheduler<T> {
+    pub(crate) fn new(places: usize) -> Self {
+        let place = || Place {
+            seat: Seat::default(),
+            turns: [AtomicU64::new(0), AtomicU64::new(0)],
+            turn: AtomicU8::new(NO_TURN),
+        };
+        Self {
+            fast: SegQueue::new(),
+            slow: SegQueue::new(),
+            sleep: CachePadded::new(AtomicU64::new(0)),
+            parked: (0..places.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
+            places: (0..places).map(|_| CachePadded::new(place())).collect(),
+            threads: AtomicUsize::new(0),
+            slow_running: AtomicUsize::new(0),
+            wakeups: AtomicU64::new(0),
+            stop: AtomicUsize::new(0),
+        }
+    }
+
+    /// Makes `task` ready. Takes no lock; makes a system call only if it is the one that wakes a parked worker.
+    pub(crate) fn post(&self, task: T, lane: Lane) {
+        match lane {
+            Lane::Fast => self.fast.push(task),
+            Lane::Slow => self.slow.push(task),
+        }
+        // Pairs with the fence in `park`: either this sees the sleeper, or the sleeper sees the task.
+        if !mutation!("pool_post_fence") {
+            fence(Ordering::SeqCst);
+        }
+        if lane == Lane::Fast || self.has_slow_slot() {
+            self.wake_one();
+        }
+    }
+
+    /// Wakes a parked worker, unless one is searching already or none is parked.
+    fn wake_one(&self) {
+        loop {
+            let word = self.sleep.load(Ordering::Relaxed);
+            if searching(word) != 0 || idle(word) == 0 {
+                return;
+            }
+            if self.wake_claimed(word) {
+                return;
+            }
+        }
+    }
+
+    /// Tries to become the one who wakes. `false`: look at the sleep word again.
+    #[cold]
+    #[inline(never)]
+    fn wake_claimed(&self, word: u64) -> bool {
+        // The searching count is taken on behalf of the worker that will be woken. AcqRel: see `park`.
+        if self.sleep.compare_exchange(word, word + SEARCHING, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            return false;
+        }
+        for (index, bits) in self.parked.iter().enumerate() {
+            let mut seen = bits.load(Ordering::Relaxed);
+            while seen != 0 {
+                let bit = seen & seen.wrapping_neg();
+                // AcqRel: the woken worker sees what was posted; this sees the worker's park.
+                if bits.fetch_and(!bit, Ordering::AcqRel) & bit != 0 {
+                    self.sleep.fetch_sub(IDLE, Ordering::AcqRel);
+                    self.wakeups.fetch_add(1, Ordering::Relaxed);
+                    self.places[index * 64 + bit.trailing_zeros() as usize].seat.unpark();
+                    return true;
+                }
+                seen = bits.load(Ordering::Relaxed);
+            }
+        }
+        // Everyone who was parked has found work by itself. Others have posted meanwhile and left it to us: look again.
+        self.sleep.fetch_sub(SEARCHING, Ordering::AcqRel);
+        fence(Ordering::SeqCst);
+        mutation!("pool_failed_wake_recheck") || !self.has_work()
+    }
+
+    /// What the worker does next, parking until there is something. `keep`: how long it may stay parked, `None` for ever; the caller's `expired`
+    /// says whether that time is over.
+    pub(crate) fn next(&self, worker: &mut Worker, keep: Option<Duration>, expired: impl Fn() -> bool) -> Next<T> {
+        loop {
+            if self.stop.load(Ordering::Acquire) != 0 {
+                return Next::Stop;
+            }
+            if let Some((task, lane)) = self.take(worker) {
+                return self.found(worker, task, lane);
+            }
+            if self.search(worker) {
+                continue;
+            }
+            if self.park(worker, keep, &expired) {
+                return Next::Retire;
+            }
+        }
+    }
+
+    fn found(&self, worker: &mut Worker, task: T, lane: Lane) -> Next<T> {
+        let hand_on = worker.searching || worker.released;
+        worker.released = false;
+        if worker.searching {
+            worker.searching = false;
+            self.sleep.fetch_sub(SEARCHING, Ordering::AcqRel);
+        }
+        if hand_on && !mutation!("pool_hand_on") {
+            // Before it runs the task, which may block: whoever posted while this worker searched has left the rest to it.
+            fence(Ordering::SeqCst);
+            if self.has_work() {
+                self.wake_one();
+            }
+        }
+        let last_idle = worker.parked && idle(self.sleep.load(Ordering::Relaxed)) == 0;
+        worker.parked = false;
+        Next::Run { task, lane, last_idle }
+    }
+
+    fn take(&self, worker: &mut Worker) -> Option<(T, Lane)> {
+        worker.picks = worker.picks.wrapping_add(1);
+        if worker.picks % SLOW_FIRST == 0 {
+            if let Some(task) = self.take_slow() {
+                return Some((task, Lane::Slow));
+            }
+        }
+        if let Some(task) = self.fast.pop() {
+            return Some((task, Lane::Fast));
+        }
+        self.take_slow().map(|task| (task, Lane::Slow))
+    }
+
+    /// Takes a slow task and a slot for it. A slot that was taken for nothing is given back; whoever does so looks for work
+    /// once more before it parks, so that nobody is turned away by it for good.
+    fn take_slow(&self) -> Option<T> {
+        if self.slow.is_empty() {
+            return None;
+        }
+        loop {
+            let running = self.slow_running.load(Ordering::Relaxed);
+            if running >= self.slow_slots() {
+                return None;
+            }
+            // By compare-exchange, so that the count never exceeds the slots even for a moment.
+            if self
+                .slow_running
+                .compare_exchange_weak(running, running + 1, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+            {
+                break;
+            }
+        }
+        let task = self.slow.pop();
+        if task.is_none() {
+            self.slow_running.fetch_sub(1, Ordering::AcqRel);
+        }
+        task
+    }
+
+    /// Looks for a short while before parking, as the only searcher. Whether there is something to take.
+    fn search(&self, worker: &mut Worker) -> bool {
+        if SEARCHES == 0 {
+            return false;
+        }
+        if !worker.searching {
+            let word = self.sleep.load(Ordering::Relaxed);
+            worker.searching = searching(word) == 0
+                && self.sleep.compare_exchange(word, word + SEARCHING, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        }
+        worker.searching
+            && (0..SEARCHES).any(|_| {
+                spin_loop();
+                self.has_work() || self.stop.load(Ordering::Relaxed) != 0
+            })
+    }
+
+    /// Parks until woken. Whether the worker is to retire.
+    fn park(&self, worker: &mut Worker, keep: Option<Duration>, expired: &impl Fn() -> bool) -> bool {
+        let bits = &self.parked[worker.place / 64];
+        let bit = 1 << (worker.place % 64);
+        // The bit first: whoever sees this worker counted as idle can also find it.
+        bits.fetch_or(bit, Ordering::AcqRel);
+        let searched = if worker.searching { SEARCHING } else { 0 };
+        worker.searching = false;
+        worker.parked = true;
+        // One step: no moment in which this worker neither searches nor can be woken.
+        self.sleep.fetch_add(IDLE - searched, Ordering::AcqRel);
+        // Pairs with the fence in `post`.
+        if !mutation!("pool_park_fence") {
+            fence(Ordering::SeqCst);
+        }
+        let work = !mutation!("pool_park_recheck") && self.has_work();
+        if (work || self.stop.load(Ordering::Relaxed) != 0) && self.unpark_myself(bits, bit) {
+            return false;
+        }
+        // Cleared by whoever wakes this worker; an unpark without that is a leftover.
+        while bits.load(Ordering::Acquire) & bit != 0 {
+            self.places[worker.place].seat.park(keep);
+            if expired() && self.unpark_myself(bits, bit) {
+                return true;
+            }
+        }
+        worker.searching = true;
+        false
+    }
+
+    /// Takes this worker's bit back. On failure someone has claimed to wake it.
+    fn unpark_myself(&self, bits: &AtomicU64, bit: u64) -> bool {
+        let mine = bits.fetch_and(!bit, Ordering::AcqRel) & bit != 0;
+        if mine {
+            self.sleep.fetch_sub(IDLE, Ordering::AcqRel);
+        }
+        mine
+    }
+
+    /// Whether there is a task that a worker may take now.
+    fn has_work(&self) -> bool {
+        !self.fast.is_empty() || (!self.slow.is_empty() && self.has_slow_slot())
+    }
+
+    /// How many slow tasks may run at once: one thread is left for the others.
+    fn slow_slots(&self) -> usize {
+        self.threads.load(Ordering::Relaxed).saturating_sub(1).max(1)
+    }
+
+    fn has_slow_slot(&self) -> bool {
+        self.slow_running.load(Ordering::Relaxed) < self.slow_slots()
+    }
+
+    /// A turn begins.
+    pub(crate) fn begin_turn(&self, worker: &Worker, lane: Lane) {
+        let place = &self.places[worker.place];
+        let (turn, count) = match lane {
+            Lane::Fast => (FAST_TURN, &place.turns[0]),
+            Lane::Slow => (SLOW_TURN, &place.turns[1]),
+        };
+        place.turn.store(turn, Ordering::Relaxed);
+        count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// The turn is over: a slot of the slow lane is given back.
+    pub(crate) fn end_turn(&self, worker: &mut Worker) {
+        if self.places[worker.place].turn.swap(NO_TURN, Ordering::AcqRel) == SLOW_TURN {
+            self.slow_running.fetch_sub(1, Ordering::AcqRel);
+            // Pairs with the fence in `post`: whoever found no slot has left its task to us.
+            fence(Ordering::SeqCst);
+            worker.released = true;
+        }
+    }
+
+    /// Counts the fast turn that runs at `place` as a slow one from now on, if one does.
+    pub(crate) fn call_slow(&self, place: usize) {
+        let turn = &self.places[place].turn;
+        // Counted first, so that the end of the turn never gives back what was not taken.
+        self.slow_running.fetch_add(1, Ordering::AcqRel);
+        if turn.compare_exchange(FAST_TURN, SLOW_TURN, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            self.slow_running.fetch_sub(1, Ordering::AcqRel);
+            fence(Ordering::SeqCst);
+            if self.has_work() {
+                self.wake_one();
+            }
+        }
+    }
+
+    /// Turns begun at `place`, by lane, and whether one runs in the fast lane.
+    pub(crate) fn turns(&self, place: usize) -> ([u64; 2], bool) {
+        let place = &self.places[place];
+        let turns = [place.turns[0].load(Ordering::Relaxed), place.turns[1].load(Ordering::Relaxed)];
+        (turns, place.turn.load(Ordering::Relaxed) == FAST_TURN)
+    }
+
+    /// The calling thread takes its place.
+    pub(crate) fn sit(&self, worker: &Worker) {
+        self.places[worker.place].seat.sit();
+    }
+
+    /// A thread has come, before it begins to run.
+    pub(crate) fn add_thread(&self) {
+        self.threads.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A thread has gone.
+    pub(crate) fn remove_thread(&self) {
+        self.threads.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Ends every worker once it is done with its turn.
+    pub(crate) fn stop(&self) {
+        self.stop.store(1, Ordering::Release);
+        fence(Ordering::SeqCst);
+        for place in &self.places {
+            place.seat.unpark();
+        }
+        for (index, bits) in self.parked.iter().enumerate() {
+            let seen = bits.swap(0, Ordering::AcqRel);
+            self.sleep.fetch_sub(IDLE * u64::from(seen.count_ones()), Ordering::AcqRel);
+            (0..64).filter(|i| seen & (1 << i) != 0).for_each(|i| self.places[index * 64 + i].seat.unpark());
+        }
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn idle(&self) -> usize {
+        usize::try_from(idle(self.sleep.load(Ordering::Acquire))).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn wakeups(&self) -> u64 {
+        self.wakeups.load(Ordering::Relaxed)
+    }
+
+    /// Whether fast tasks wait.
+    pub(crate) fn fast_waits(&self) -> bool {
+        !self.fast.is_empty()
+    }
+
+    /// Whether slow tasks wait that may not run, since too many others do.
+    pub(crate) fn slow_waits(&self) -> bool {
+        !self.slow.is_empty() && !self.has_slow_slot()
+    }
+}
+
+#[cfg(not(sinkworks_loom))]
+impl<T> Scheduler<T> {
+    /// Tasks that wait for a worker, about: for a scrape, not for a decision.
+    pub(crate) fn ready(&self) -> usize {
+        self.fast.len() + self.slow.len()
+    }
+
+    /// Whether every worker is parked and nothing waits for one, at this moment.
+    #[cfg(any(test, feature = "test-util"))]
+    pub(crate) fn is_quiet(&self) -> bool {
+        let word = self.sleep.load(Ordering::Acquire);
+        idle(word) == self.threads() as u64 && searching(word) == 0 && self.fast.is_empty() && self.slow.is_empty()
+    }
+}

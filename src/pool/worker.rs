@@ -1,0 +1,62 @@
+//! A pool thread: takes a task, gives it a turn, decides its lane by how long that took.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::scheduler::{Lane, Next, Worker};
+use super::{Inner, Task, Turn};
+use crate::block;
+use crate::sync::atomic::Ordering;
+
+/// A task whose turn takes longer goes to the slow lane: at that length it is not the processor that it waits for.
+pub(crate) const SLOW_TURN: Duration = Duration::from_millis(1);
+
+/// A worker's life.
+pub(super) fn run(inner: &Arc<Inner>, place: usize) {
+    block::enter_worker();
+    let mut worker = Worker::new(place);
+    inner.scheduler.sit(&worker);
+    let keep = (place >= inner.min_threads).then_some(inner.keep_alive);
+    loop {
+        let began = Instant::now();
+        let expired = || keep.is_some_and(|keep| began.elapsed() >= keep);
+        match inner.scheduler.next(&mut worker, keep, expired) {
+            Next::Run { task, lane, last_idle } => {
+                if last_idle && inner.max_threads > inner.min_threads {
+                    inner.keeper.arm();
+                }
+                turn(inner, &mut worker, task, lane);
+            }
+            Next::Retire => {
+                inner.leave(place);
+                // If everyone else is busy now, the keeper must watch.
+                if inner.scheduler.idle() == 0 {
+                    inner.keeper.arm();
+                }
+                return;
+            }
+            Next::Stop => {
+                inner.leave(place);
+                return;
+            }
+        }
+    }
+}
+
+fn turn(inner: &Arc<Inner>, worker: &mut Worker, task: Arc<dyn Task>, lane: Lane) {
+    let began = Instant::now();
+    inner.scheduler.begin_turn(worker, lane);
+    // A sink's panic is caught where it is called. This is for what slips through, such as an event whose drop panics:
+    // it must not take the thread, and with it other queues, away.
+    let outcome = catch_unwind(AssertUnwindSafe(|| task.turn(began))).unwrap_or_else(|_| {
+        inner.panics.fetch_add(1, Ordering::Relaxed);
+        Turn::Again
+    });
+    inner.scheduler.end_turn(worker);
+    let lane = if began.elapsed() > SLOW_TURN { Lane::Slow } else { Lane::Fast };
+    task.set_lane(lane);
+    if outcome == Turn::Again {
+        inner.scheduler.post(task, lane);
+    }
+}

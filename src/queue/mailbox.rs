@@ -1,0 +1,294 @@
+//! What a queue is behind its handles: the words, the destination, and how it closes. [`turn`](super::turn) is how it delivers.
+//!
+//! **Locks.** `drain` is held by whoever has the turn, for as long as the turn. `closing` is held for a few instructions, never while a sink is
+//! called. Writers take neither.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, TryLockError, Weak};
+use std::task::{Poll, Wake, Waker};
+use std::time::Instant;
+
+use super::run::RunWord;
+use crate::clock::Clock;
+use crate::delivery::Journey;
+use crate::error::CloseError;
+use crate::intake::entrance::Entrance;
+use crate::ledger::{DropCounters, DropReason, Ledger};
+use crate::pool::{Lane, Pool, Task, Turn};
+use crate::shutdown::{CloseReport, ComponentReport, Shutdown};
+use crate::sink::{Sink, SinkId};
+use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::{Mutex, lock};
+use crate::wakers::Wakers;
+
+pub(super) struct Mailbox<E> {
+    pub(super) id: SinkId,
+    pub(super) name: Arc<str>,
+    pub(super) entrance: Entrance<E>,
+    pub(super) run: RunWord,
+    pub(super) drops: DropCounters,
+    pub(super) drain: Mutex<Drain<E>>,
+    closing: Mutex<Closing<E>>,
+    closers: Wakers,
+    aborting: Mutex<()>,
+    pub(super) sink: Box<dyn Sink<E>>,
+    pub(super) pool: Pool,
+    pub(super) waker: Waker,
+    this: Weak<Self>,
+    lane: AtomicU8,
+}
+
+/// What only the one who has the turn touches.
+pub(super) struct Drain<E> {
+    /// The event that was not taken yet.
+    pub(super) held: Option<Held<E>>,
+    /// The time that the pool's timer was last set to.
+    timer: Option<Instant>,
+    /// The destination answered that it is closed.
+    pub(super) destination_closed: bool,
+}
+
+pub(super) struct Held<E> {
+    pub(super) event: E,
+    pub(super) journey: Journey,
+}
+
+struct Closing<E> {
+    how: Option<Shutdown>,
+    report: Option<CloseReport>,
+    /// Keeps the mailbox alive after its last handle has gone, until it has ended.
+    keep: Option<Arc<Mailbox<E>>>,
+}
+
+impl<E: Send + 'static> Mailbox<E> {
+    pub(super) fn new(
+        id: SinkId,
+        name: Arc<str>,
+        entrance: Entrance<E>,
+        sink: Box<dyn Sink<E>>,
+        pool: Pool,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|this: &Weak<Self>| Self {
+            id,
+            name,
+            entrance,
+            run: RunWord::new(),
+            drops: DropCounters::default(),
+            drain: Mutex::new(Drain { held: None, timer: None, destination_closed: false }),
+            closing: Mutex::new(Closing { how: None, report: None, keep: None }),
+            closers: Wakers::new(),
+            aborting: Mutex::default(),
+            sink,
+            pool,
+            waker: Arc::new(WakeMailbox(this.clone())).into(),
+            this: this.clone(),
+            // Unknown sinks may block: they prove themselves in the slow lane.
+            lane: AtomicU8::new(SLOW),
+        })
+    }
+
+    /// Something happened: post the mailbox, unless it is posted or running.
+    pub(super) fn wake_by_ref(&self) {
+        if self.run.wake() {
+            if let Some(this) = self.this.upgrade() {
+                let lane = if self.lane.load(Ordering::Relaxed) == FAST { Lane::Fast } else { Lane::Slow };
+                self.pool.post(this, lane);
+            }
+        }
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        self.pool.clock()
+    }
+
+    pub(super) fn ledger(&self) -> Ledger {
+        self.drops.ledger(|| self.entrance.intake.left(), || self.entrance.intake.accepted())
+    }
+
+    /// One event is done with. Whether the rest is aborted.
+    pub(super) fn settle(&self, dropped: Option<DropReason>) -> bool {
+        let aborted = match dropped {
+            None => self.entrance.intake.leave(),
+            Some(reason) => self.drops.count(reason, || self.entrance.intake.leave()),
+        };
+        self.entrance.free_room();
+        aborted
+    }
+
+    /// Gives up every event that is there.
+    pub(super) fn abandon(&self, drain: &mut Drain<E>) {
+        let held = drain.held.take().map(|held| held.event);
+        for event in held.into_iter().chain(std::iter::from_fn(|| self.entrance.intake.pop())) {
+            self.settle(Some(DropReason::Abandoned));
+            drop(event);
+        }
+    }
+
+    /// Sets the timer for the earliest of the two times, if there is one.
+    pub(super) fn set_timer(&self, drain: &mut Drain<E>, until: Option<Instant>) {
+        let deadline = match self.how() {
+            Some(Shutdown::Until(at)) => Some(at),
+            _ => None,
+        };
+        let at = match (until, deadline) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        if let Some(at) = at {
+            let task: Weak<dyn Task> = self.this.clone();
+            self.pool.set_timer(self.key(), drain.timer.replace(at), at, task);
+        }
+    }
+
+    fn key(&self) -> u64 {
+        self.id.number()
+    }
+
+    /// How the mailbox is closing, if it is. A deadline that has passed is an abort.
+    pub(super) fn how(&self) -> Option<Shutdown> {
+        let how = lock(&self.closing).how;
+        how.map(|how| self.effective(how))
+    }
+
+    fn effective(&self, how: Shutdown) -> Shutdown {
+        match how {
+            Shutdown::Until(at) if self.clock().now() >= at => Shutdown::Abort,
+            how => how,
+        }
+    }
+
+    /// Accepts nothing any more, and closes at least as strictly as `how` says.
+    pub(super) fn begin_close(&self, how: Shutdown) {
+        {
+            let mut closing = lock(&self.closing);
+            closing.how = Some(closing.how.map_or(how, |before| before.escalate(how)));
+        }
+        self.entrance.close();
+    }
+
+    pub(super) fn poll_close(&self, how: Shutdown, waker: &Waker) -> Poll<Result<CloseReport, CloseError>> {
+        self.begin_close(self.effective(how));
+        {
+            // Registered under the lock that the report is put in under: either it is there, or this waker is woken.
+            let closing = lock(&self.closing);
+            if let Some(report) = &closing.report {
+                return Poll::Ready(Ok(report.clone()));
+            }
+            self.closers.register(waker);
+        }
+        if self.how() == Some(Shutdown::Abort) {
+            return self.abort();
+        }
+        self.wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Ends on the closer's thread, without a worker: all of them may be blocked.
+    fn abort(&self) -> Poll<Result<CloseReport, CloseError>> {
+        // One closer at a time; the others are woken when it has ended.
+        let Ok(_aborting) = self.aborting.try_lock() else { return Poll::Pending };
+        let left = self.entrance.intake.abort();
+        let turn_runs = match self.drain.try_lock() {
+            Ok(mut drain) => {
+                self.abandon(&mut drain);
+                false
+            }
+            Err(TryLockError::Poisoned(drain)) => {
+                self.abandon(&mut drain.into_inner());
+                false
+            }
+            // Perhaps inside the sink, where nobody can interrupt it.
+            Err(TryLockError::WouldBlock) => true,
+        };
+        let answer = self.poll_destination(Shutdown::Abort);
+        // A turn that was running goes on to abandon the rest; an event that a writer has not pushed yet is abandoned when it is.
+        self.wake_by_ref();
+        let Poll::Ready(answer) = answer else { return Poll::Pending };
+        let ledger = self.ledger();
+        // Since the abort, only the event that was in flight then can have left otherwise than abandoned.
+        let in_flight = u64::from(turn_runs && ledger.accepted - ledger.pending == left);
+        Poll::Ready(Ok(self.end(answer, ledger.abandoning(in_flight))))
+    }
+
+    pub(super) fn poll_destination(&self, how: Shutdown) -> Poll<Result<CloseReport, CloseError>> {
+        let poll = || self.sink.poll_close(how, &self.waker);
+        catch_unwind(AssertUnwindSafe(poll)).unwrap_or(Poll::Ready(Err(CloseError::Panicked)))
+    }
+
+    /// Keeps the report, unless there is one already, and wakes the closers.
+    pub(super) fn end(&self, destination: Result<CloseReport, CloseError>, ledger: Ledger) -> CloseReport {
+        let mut closing = lock(&self.closing);
+        let report = closing.report.get_or_insert_with(|| {
+            let mut report = CloseReport::new();
+            report.absorb(self.sink.id(), destination);
+            report.insert(self.id, ComponentReport { name: self.name.clone(), ledger });
+            report
+        });
+        let report = report.clone();
+        let keep = closing.keep.take();
+        drop(closing);
+        self.closers.wake_all();
+        drop(keep);
+        report
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        lock(&self.closing).report.is_some()
+    }
+
+    /// The last handle has gone: drain, with nobody waiting.
+    pub(super) fn detach(self: &Arc<Self>) {
+        self.begin_close(Shutdown::Drain);
+        {
+            let mut closing = lock(&self.closing);
+            if closing.report.is_none() {
+                closing.keep = Some(self.clone());
+            }
+        }
+        self.wake_by_ref();
+    }
+}
+
+impl<E> Drop for Mailbox<E> {
+    fn drop(&mut self) {
+        let timer = self.drain.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).timer;
+        if let Some(at) = timer {
+            self.pool.clear_timer(self.id.number(), at);
+        }
+    }
+}
+
+const SLOW: u8 = 0;
+const FAST: u8 = 1;
+
+impl<E: Send + 'static> Task for Mailbox<E> {
+    fn turn(&self, began: Instant) -> Turn {
+        super::turn::turn(self, began)
+    }
+
+    fn wake(&self) {
+        self.wake_by_ref();
+    }
+
+    fn set_lane(&self, lane: Lane) {
+        let lane = if lane == Lane::Fast { FAST } else { SLOW };
+        if self.lane.load(Ordering::Relaxed) != lane {
+            self.lane.store(lane, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What sinks keep to wake a mailbox: it does not keep the mailbox alive.
+struct WakeMailbox<E>(Weak<Mailbox<E>>);
+
+impl<E: Send + 'static> Wake for WakeMailbox<E> {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if let Some(mailbox) = self.0.upgrade() {
+            mailbox.wake_by_ref();
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The word that says whether a mailbox needs a worker.
+//!
+//! | bits | state |
+//! |---|---|
+//! | none | idle: a writer that sees this after its push wakes it |
+//! | `ACTIVE` | on a ready list, or having its turn: never on two lists, never two turns at once |
+//! | `ACTIVE`, `WAKE` | the same, and something has happened that the turn may have missed: it looks again before it ends |
+//! | `HOLD` | the first event waits for a timer or a waker: writers leave it alone |
+//! | `ACTIVE` for ever | closed and done: later wakes do nothing |
+//!
+//! The race that matters: the drain finds nothing and goes idle while a writer pushes. The drain goes idle, fences, looks
+//! once more; the writer pushes, fences, looks at the word. Both fences are in one total order, so one of the two sees the other.
+
+use crossbeam_utils::CachePadded;
+
+use crate::sync::atomic::{AtomicUsize, Ordering, fence};
+use crate::sync::mutation;
+
+const IDLE: usize = 0;
+const ACTIVE: usize = 1;
+const WAKE: usize = 2;
+const HOLD: usize = 4;
+
+#[derive(Debug)]
+pub(crate) struct RunWord(CachePadded<AtomicUsize>);
+
+impl RunWord {
+    pub(crate) fn new() -> Self {
+        Self(CachePadded::new(AtomicUsize::new(IDLE)))
+    }
+
+    /// Whether a writer that has just pushed must wake the mailbox. While the mailbox runs, this reads a line that nobody writes.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == IDLE
+    }
+
+    /// Something happened. Whether the caller must post the mailbox.
+    pub(crate) fn wake(&self) -> bool {
+        self.0.fetch_or(ACTIVE | WAKE, Ordering::AcqRel) & ACTIVE == 0
+    }
+
+    /// The turn looks at everything from here on.
+    pub(crate) fn look(&self) {
+        // AcqRel: takes over what the wakers did before.
+        self.0.fetch_and(!(WAKE | HOLD), Ordering::AcqRel);
+    }
+
+    /// Ends the turn until a timer or a waker. `false`: something has happened meanwhile, look again.
+    pub(crate) fn hold(&self) -> bool {
+        self.0.compare_exchange(ACTIVE, HOLD, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Ends the turn until the next write, if `is_empty` still holds afterwards. `false`: look again.
+    pub(crate) fn rest(&self, is_empty: impl FnOnce() -> bool) -> bool {
+        let wake_seen = !mutation!("queue_rest_ignores_wake");
+        if self.0.compare_exchange(ACTIVE, IDLE, Ordering::AcqRel, Ordering::Acquire).is_err() && wake_seen {
+            return false;
+        }
+        if !wake_seen {
+            self.0.store(IDLE, Ordering::Release);
+        }
+        if !mutation!("queue_rest_fence") {
+            fence(Ordering::SeqCst);
+        }
+        if mutation!("queue_rest_recheck") || is_empty() {
+            return true;
+        }
+        // A writer pushed before it could see the word idle. Whoever sets ACTIVE now has the turn.
+        self.0.compare_exchange(IDLE, ACTIVE, Ordering::AcqRel, Ordering::Acquire).is_err()
+    }
+}

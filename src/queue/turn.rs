@@ -1,0 +1,166 @@
+//! A mailbox's turn: deliver a budget of events in order, one at a time, and leave the run word as the next wake needs it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Poll;
+use std::time::Instant;
+
+use super::mailbox::{Drain, Held, Mailbox};
+use crate::block;
+use crate::delivery::{Delivery, EventId, Journey};
+use crate::error::{Class, WriteError};
+use crate::ledger::DropReason;
+use crate::pool::{SLOW_TURN, Turn};
+use crate::shutdown::Shutdown;
+use crate::sync::lock;
+
+/// Events that a turn delivers at most: some microseconds' worth of a trivial sink, so that other queues wait no longer.
+const BUDGET: u32 = 256;
+
+/// Why the delivery stopped.
+enum Stop {
+    /// Nothing is there.
+    Empty,
+    /// The first event waits.
+    Hold,
+    /// Others first.
+    Spent,
+}
+
+pub(super) fn turn<E: Send + 'static>(mailbox: &Mailbox<E>, began: Instant) -> Turn {
+    // Waits only for a closer that abandons what is here; two turns never meet.
+    let mut drain = lock(&mailbox.drain);
+    block::in_turn(&mailbox.waker, || {
+        let mut budget = Budget { began, served: 0 };
+        loop {
+            mailbox.run.look();
+            let ended = match deliver(mailbox, &mut drain, &mut budget) {
+                Stop::Spent => return Turn::Again,
+                Stop::Hold => mailbox.run.hold(),
+                Stop::Empty if mailbox.entrance.intake.is_drained() => match close(mailbox, &mut drain) {
+                    // The run word stays active: nobody posts this mailbox again.
+                    Poll::Ready(()) => return Turn::Done,
+                    Poll::Pending => mailbox.run.hold(),
+                },
+                Stop::Empty => mailbox.run.rest(|| mailbox.entrance.intake.is_empty()),
+            };
+            if ended {
+                return Turn::Done;
+            }
+        }
+    })
+}
+
+/// How much of its turn a mailbox has used.
+struct Budget {
+    began: Instant,
+    served: u32,
+}
+
+impl Budget {
+    /// One more event is done with. Whether that was the last of this turn.
+    fn spend(&mut self) -> bool {
+        self.served += 1;
+        // The clock is read at each power of two: after the first event, so that a sink that has become slow is noticed at once, and
+        // rarely enough to cost a fast one nothing.
+        self.served >= BUDGET || (self.served.is_power_of_two() && self.began.elapsed() > SLOW_TURN)
+    }
+}
+
+fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, budget: &mut Budget) -> Stop {
+    let how = if mailbox.entrance.intake.is_closed() { mailbox.how() } else { None };
+    if how == Some(Shutdown::Abort) {
+        mailbox.entrance.intake.abort();
+    }
+    if mailbox.entrance.intake.is_aborted() {
+        mailbox.abandon(drain);
+        return Stop::Empty;
+    }
+    loop {
+        let (event, journey) = match drain.held.take() {
+            Some(Held { event, journey }) => (event, journey),
+            None => match mailbox.entrance.intake.pop() {
+                Some(event) => (event, Journey::default()),
+                None => return Stop::Empty,
+            },
+        };
+        let dropped = match offer(mailbox, drain, how, &event, journey) {
+            Offer::Delivered => None,
+            Offer::Dropped(reason) => Some(reason),
+            Offer::NotReady(until, journey) => {
+                drain.held = Some(Held { event, journey });
+                mailbox.set_timer(drain, until);
+                return Stop::Hold;
+            }
+        };
+        // Settled before the event is dropped, which is the user's code.
+        let aborted = mailbox.settle(dropped);
+        drop(event);
+        if aborted {
+            mailbox.abandon(drain);
+            return Stop::Empty;
+        }
+        if budget.spend() {
+            return Stop::Spent;
+        }
+    }
+}
+
+/// What became of one offer.
+enum Offer {
+    Delivered,
+    Dropped(DropReason),
+    NotReady(Option<Instant>, Journey),
+}
+
+fn offer<E: Send + 'static>(
+    mailbox: &Mailbox<E>,
+    drain: &mut Drain<E>,
+    how: Option<Shutdown>,
+    event: &E,
+    journey: Journey,
+) -> Offer {
+    if drain.destination_closed {
+        return Offer::Dropped(DropReason::DestinationClosed);
+    }
+    let id = EventId(mailbox.entrance.intake.left());
+    let mut delivery = Delivery::resume_with(&mailbox.waker, mailbox.clock(), id, journey);
+    let last = how == Some(Shutdown::Drain);
+    if last {
+        delivery = delivery.last_offer();
+    }
+    let answer = catch_unwind(AssertUnwindSafe(|| mailbox.sink.try_write(event, &mut delivery)));
+    match answer {
+        Ok(Ok(())) => Offer::Delivered,
+        Ok(Err(WriteError::NotReady(_))) if last => Offer::Dropped(DropReason::Abandoned),
+        Ok(Err(WriteError::NotReady(wait))) => Offer::NotReady(wait.until, delivery.into_journey()),
+        Ok(Err(WriteError::Closed)) => {
+            // Nothing that is written here can arrive any more: say so upstream.
+            drain.destination_closed = true;
+            mailbox.begin_close(Shutdown::Drain);
+            Offer::Dropped(DropReason::DestinationClosed)
+        }
+        Ok(Err(WriteError::Full)) => Offer::Dropped(DropReason::Overflow),
+        Ok(Err(WriteError::Failed(failure))) => Offer::Dropped(match failure.class() {
+            Class::Permanent => DropReason::Permanent,
+            Class::Transient | Class::Exhausted => DropReason::Exhausted,
+        }),
+        Err(_) => Offer::Dropped(DropReason::Panicked),
+    }
+}
+
+/// Everything has left: closes the destination, and ends when it has closed.
+fn close<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>) -> Poll<()> {
+    if mailbox.has_ended() {
+        return Poll::Ready(());
+    }
+    match mailbox.poll_destination(mailbox.how().unwrap_or(Shutdown::Drain)) {
+        Poll::Pending => {
+            mailbox.set_timer(drain, None);
+            Poll::Pending
+        }
+        Poll::Ready(answer) => {
+            mailbox.end(answer, mailbox.ledger());
+            Poll::Ready(())
+        }
+    }
+}
