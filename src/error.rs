@@ -129,6 +129,22 @@ impl Failure {
         self.class
     }
 
+    /// What went wrong, as the sink told it. Downcast it to the sink's own error type to match on it:
+    /// [`source`](Error::source) cannot give it, since a failure prints as its cause and goes on with its cause's source.
+    ///
+    /// ```
+    /// use std::io::{Error, ErrorKind};
+    /// use sinkworks::Failure;
+    ///
+    /// let failure = Failure::transient(Error::from(ErrorKind::ConnectionRefused));
+    /// let cause = failure.cause().downcast_ref::<Error>();
+    /// assert_eq!(cause.map(Error::kind), Some(ErrorKind::ConnectionRefused));
+    /// ```
+    #[must_use]
+    pub fn cause(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.source
+    }
+
     /// How long the destination asked to be left alone, counted from this failure.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {

@@ -14,6 +14,8 @@ mod shutdown;
 mod sink;
 mod sync;
 mod wakers;
+#[cfg(feature = "webhook")]
+pub mod webhook;
 
 pub use clock::Clock;
 pub use delivery::{Delivery, EventId, Frame, History, Journey};
