@@ -57,7 +57,12 @@ pub(crate) fn in_turn<R>(waker: &Waker, turn: impl FnOnce() -> R) -> R {
 
 /// What wakes the calling thread, or on a pool thread the mailbox whose turn it is.
 pub(crate) fn waker() -> Waker {
-    TURN.with_borrow(Option::clone).unwrap_or_else(|| WAKER.with(Waker::clone))
+    TURN.with_borrow(Option::clone).unwrap_or_else(thread_waker)
+}
+
+/// What unparks the calling thread.
+pub(crate) fn thread_waker() -> Waker {
+    WAKER.with(Waker::clone)
 }
 
 /// Offers an event until it is taken, parking in between.

@@ -79,6 +79,12 @@ impl Journey {
     pub fn history(&self) -> Option<&History> {
         self.history.as_deref()
     }
+
+    /// Whether no stage has saved anything.
+    #[must_use]
+    pub fn is_at_start(&self) -> bool {
+        self.frame.is_empty()
+    }
 }
 
 /// Who holds the event: it is woken when the event is worth offering again, and its clock counts.

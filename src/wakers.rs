@@ -121,6 +121,11 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
+    /// The place's number, which no other of the list has.
+    pub(crate) fn key(&self) -> u64 {
+        self.key
+    }
+
     /// The waiter has what it waited for: a wake that it got is used up.
     pub(crate) fn spend(mut self) {
         if let Some(list) = self.list.take() {

@@ -41,3 +41,56 @@ fn idle_wakes() {
         }
     }
 }
+
+#[test]
+fn breaker_opens_and_probes() {
+    use sinkworks::test_util::*;
+    use std::time::Duration;
+    let clock = ManualClock::new();
+    let pool = Pool::builder().clock(clock.clock()).threads(1).build().unwrap();
+    let seen = Recording::new();
+    let breaker = Breaker::new(3, Duration::from_secs(10));
+    let queue = Queue::builder(Failing::first(4, seen.clone()).retrying(breaker.clone())).pool(&pool).build().unwrap();
+    queue.send("event").unwrap();
+    pool.wait_idle();
+    assert_eq!(breaker.state(), BreakerState::Open);
+    clock.advance(Duration::from_secs(10));
+    pool.wait_idle();
+    assert_eq!(breaker.state(), BreakerState::Open);
+    clock.advance(Duration::from_secs(10));
+    pool.wait_idle();
+    assert_eq!(breaker.state(), BreakerState::Closed);
+    assert_eq!(seen.attempts(), [("event", 5)]);
+}
+
+#[test]
+fn contracts() {
+    use sinkworks::test_util::*;
+    use std::time::Duration;
+    check_contract(|| Queue::new(Recording::new()), &1u32);
+    check_contract(|| Recording::new().filtered(|_: &u32| true), &1u32);
+    check_contract(|| NotReadyYet::new(2, Recording::new()).retrying(Breaker::new(1, Duration::from_millis(1))), &1u32);
+    check_contract(
+        || Failing::first(3, NotReadyYet::new(2, Recording::new())).retrying(Breaker::new(1, Duration::from_millis(1))),
+        &1u32,
+    );
+    check_contract(
+        || {
+            Failing::first(3, NotReadyYet::new(2, Recording::new())).retrying(ExponentialBackoff::new(
+                Duration::ZERO,
+                Duration::from_millis(1),
+                Duration::from_millis(5),
+            ))
+        },
+        &1u32,
+    );
+    check_contract(
+        || {
+            let b = Broadcaster::new();
+            b.add(Failing::first(2, Recording::new()).retrying(Breaker::new(1, Duration::from_millis(1)))).unwrap();
+            b.add(NotReadyYet::new(2, Recording::new())).unwrap();
+            b
+        },
+        &1u32,
+    );
+}

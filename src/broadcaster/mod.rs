@@ -1,0 +1,319 @@
+//! Fan-out: every event to every sink, on the writer's thread.
+//!
+//! The list of sinks is a snapshot in an `ArcSwap`: a broadcast loads it wait-free and never waits for an add or a remove;
+//! those copy the list and swap it in, in a loop that repeats when they meet. No lock is held while a sink is called, so a
+//! sink may call its own broadcaster.
+
+mod list;
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+
+use crate::block;
+use crate::clock::saturating_add;
+use crate::delivery::{Delivery, Journey};
+use crate::error::{BuildError, Class, CloseError, Wait, WriteError};
+use crate::ledger::{DropReason, Dropped};
+use crate::names;
+use crate::shutdown::{CloseReport, Shutdown};
+use crate::sink::{Sink, SinkId};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, lock};
+use list::{Entry, List};
+
+/// Writes every event to all of its sinks, one after the other, on the writer's thread. Put a [`Queue`](crate::Queue) before each sink that takes
+/// time: then a broadcast costs a push for each.
+///
+/// - **Errors** of a sink never reach the writer: they are counted in [`lost`](Self::lost). A sink that answers
+///   [`Closed`](WriteError::Closed) is removed. A sink that panics is counted, the others get the event.
+/// - **Not ready**: if a sink is not ready, the broadcast is not either. Offered again, the event goes only to the sinks that did not
+///   take it yet. A sink added meanwhile gets the next event.
+/// - **No sinks**: `Ok`.
+/// - **Order**: each sink sees the events of one writer in order. Two sinks may see events of *concurrent* writers in different orders, since
+///   nobody waits for anybody. For one order everywhere, put the broadcaster behind one queue:
+///   `Queue::new(broadcaster)`.
+/// - **After [`remove`](Self::remove)** a write that was under way may still reach the sink;
+///   [`remove_and_wait`](Self::remove_and_wait) waits until none can.
+/// - **Closing** closes all its sinks at the same time. Removing does not close a sink; but if the broadcaster had the last handle of a queue, that
+///   queue drains.
+///
+/// ```
+/// use sinkworks::{Broadcaster, Queue, Shutdown, Sink, sink_fn};
+///
+/// let broadcaster = Broadcaster::new();
+/// let queue = Queue::new(sink_fn(|event: &u64| { println!("{event}"); Ok(()) }));
+/// broadcaster.add(queue.clone())?;
+/// broadcaster.add(queue.clone())?; // has it already
+/// assert_eq!(broadcaster.len(), 1);
+/// broadcaster.write(&1)?;
+/// broadcaster.close(Shutdown::Drain)?;
+/// assert_eq!(queue.ledger().delivered, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Broadcaster<E: ?Sized> {
+    list: ArcSwap<List<E>>,
+    id: SinkId,
+    name: Arc<str>,
+    writes: AtomicU64,
+    evictions: AtomicU64,
+    lost: Mutex<Dropped>,
+    closing: Mutex<Option<Closing<E>>>,
+}
+
+/// The sinks that the broadcaster closes, and what they have answered so far.
+struct Closing<E: ?Sized> {
+    entries: Vec<Arc<Entry<E>>>,
+    answers: Vec<Option<Result<CloseReport, CloseError>>>,
+}
+
+/// What is kept of an event that some sinks have not taken: those sinks, each with its part of the journey.
+struct Rest<E: ?Sized>(Vec<(Arc<Entry<E>>, Journey)>);
+
+impl<E: ?Sized + 'static> Default for Broadcaster<E> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<E: ?Sized + 'static> Broadcaster<E> {
+    /// A broadcaster without sinks.
+    #[must_use]
+    pub fn new() -> Self {
+        let id = SinkId::unique();
+        Self::assemble(id, names::default("broadcaster", id))
+    }
+
+    /// The same with a name, for metrics and `Debug`.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Name`].
+    pub fn named(name: &str) -> Result<Self, BuildError> {
+        names::check(name)?;
+        Ok(Self::assemble(SinkId::unique(), name.into()))
+    }
+
+    fn assemble(id: SinkId, name: Arc<str>) -> Self {
+        Self {
+            list: ArcSwap::from_pointee(List::empty()),
+            id,
+            name,
+            writes: AtomicU64::new(0),
+            evictions: AtomicU64::new(0),
+            lost: Mutex::default(),
+            closing: Mutex::new(None),
+        }
+    }
+
+    /// Adds a sink, which gets every event from the next write on. A sink with the [id](Sink::id) of one that is there changes
+    /// nothing. Returns the id to remove it by, a new one for a sink that has none. Copies the list.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Closed`].
+    pub fn add(&self, sink: impl Sink<E> + 'static) -> Result<SinkId, WriteError> {
+        let id = sink.id().unwrap_or_else(SinkId::unique);
+        let entry = Arc::new(Entry { id, sink: Box::new(sink), gone: Arc::default() });
+        let before = self.list.rcu(|list| list.with(&entry));
+        if before.closed { Err(WriteError::Closed) } else { Ok(id) }
+    }
+
+    /// Removes a sink without closing it, and says whether it was there. Returns at once: a write that is under way may still reach it.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Closed`].
+    pub fn remove(&self, sink: &impl Sink<E>) -> Result<bool, WriteError> {
+        sink.id().map_or(Ok(false), |id| self.remove_id(id))
+    }
+
+    /// Removes the sink that [`add`](Self::add) gave this id.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Closed`].
+    pub fn remove_id(&self, id: SinkId) -> Result<bool, WriteError> {
+        let before = self.list.rcu(|list| list.without(id));
+        if before.closed { Err(WriteError::Closed) } else { Ok(before.get(id).is_some()) }
+    }
+
+    /// Removes a sink and waits until no write can reach it any more, at most for `timeout`. Says whether that is so.
+    ///
+    /// Called by a sink inside a write of this very broadcaster it cannot be, and the time passes. An event that is held because the sink was not
+    /// ready counts as a write.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Closed`].
+    pub fn remove_and_wait(&self, sink: &impl Sink<E>, timeout: Duration) -> Result<bool, WriteError> {
+        let Some(id) = sink.id() else { return Ok(true) };
+        let gone = self.list.load().get(id).map(|entry| entry.gone.clone());
+        self.remove_id(id)?;
+        let Some(gone) = gone else { return Ok(true) };
+        let until = saturating_add(Instant::now(), timeout);
+        gone.wakers.register(&block::thread_waker());
+        while !gone.is_gone() && Instant::now() < until {
+            block::park(Some(until));
+        }
+        Ok(gone.is_gone())
+    }
+
+    /// How many sinks it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let list = self.list.load();
+        if list.closed { 0 } else { list.entries.len() }
+    }
+
+    /// Whether it has no sinks.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Events that one of its sinks did not take, by reason; an event that two sinks did not take counts twice. What a sink below a queue
+    /// loses, the queue counts.
+    #[must_use]
+    pub fn lost(&self) -> Dropped {
+        *lock(&self.lost)
+    }
+
+    /// Sinks that were removed since they had closed.
+    #[must_use]
+    pub fn evictions(&self) -> u64 {
+        self.evictions.load(Ordering::Relaxed)
+    }
+
+    /// Events written to it.
+    #[must_use]
+    pub fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
+    }
+
+    /// The name given at build time.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Offers an event to one sink. `Some`: it was not ready.
+    fn offer(
+        &self,
+        entry: &Arc<Entry<E>>,
+        event: &E,
+        delivery: &mut Delivery<'_>,
+        mut journey: Journey,
+    ) -> Option<(Wait, Journey)> {
+        let write = || delivery.fork(&mut journey, |delivery| entry.sink.try_write(event, delivery));
+        let lost = match catch_unwind(AssertUnwindSafe(write)) {
+            Ok(Ok(())) => return None,
+            Ok(Err(WriteError::NotReady(wait))) => return Some((wait, journey)),
+            Ok(Err(error)) => self.refused(entry.id, &error),
+            Err(_) => DropReason::Panicked,
+        };
+        lock(&self.lost).add(lost, 1);
+        None
+    }
+
+    #[cold]
+    fn refused(&self, id: SinkId, error: &WriteError) -> DropReason {
+        match error {
+            WriteError::Closed => {
+                // Only the one who really takes it out counts it.
+                if matches!(self.remove_id(id), Ok(true)) {
+                    self.evictions.fetch_add(1, Ordering::Relaxed);
+                }
+                DropReason::DestinationClosed
+            }
+            WriteError::Failed(failure) if failure.class() == Class::Permanent => DropReason::Permanent,
+            WriteError::Failed(_) => DropReason::Exhausted,
+            WriteError::Full | WriteError::NotReady(_) => DropReason::Overflow,
+        }
+    }
+}
+
+impl<E: ?Sized + 'static> Sink<E> for Broadcaster<E> {
+    fn try_write(&self, event: &E, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
+        let mut rest: Vec<(Arc<Entry<E>>, Journey)> = Vec::new();
+        let mut wait: Option<Wait> = None;
+        let mut keep = |entry: &Arc<Entry<E>>, later: Option<(Wait, Journey)>| {
+            if let Some((until, journey)) = later {
+                wait = Some(wait.map_or(until, |wait| wait.earlier(until)));
+                rest.push((entry.clone(), journey));
+            }
+        };
+        if let Some(Rest(saved)) = delivery.resume() {
+            for (entry, journey) in saved {
+                let later = self.offer(&entry, event, delivery, journey);
+                keep(&entry, later);
+            }
+        } else {
+            let list = self.list.load();
+            if list.closed {
+                return Err(WriteError::Closed);
+            }
+            self.writes.fetch_add(1, Ordering::Relaxed);
+            for entry in &list.entries {
+                let later = self.offer(entry, event, delivery, Journey::default());
+                keep(entry, later);
+            }
+        }
+        match wait {
+            None => Ok(()),
+            Some(wait) => {
+                delivery.save(Rest(rest));
+                Err(WriteError::NotReady(wait))
+            }
+        }
+    }
+
+    fn poll_close(&self, how: Shutdown, waker: &Waker) -> Poll<Result<CloseReport, CloseError>> {
+        let pending: Vec<(usize, Arc<Entry<E>>)> = {
+            let mut closing = lock(&self.closing);
+            let closing = closing.get_or_insert_with(|| {
+                let list = self.list.rcu(|list| list.sealed());
+                Closing { entries: list.entries.clone(), answers: list.entries.iter().map(|_| None).collect() }
+            });
+            let open = |(index, _): &(usize, &Arc<Entry<E>>)| closing.answers[*index].is_none();
+            closing.entries.iter().enumerate().filter(open).map(|(index, entry)| (index, entry.clone())).collect()
+        };
+        // No lock is held while sinks are called.
+        for (index, entry) in pending {
+            let poll = || entry.sink.poll_close(how, waker);
+            let answer = catch_unwind(AssertUnwindSafe(poll)).unwrap_or(Poll::Ready(Err(CloseError::Panicked)));
+            if let (Poll::Ready(answer), Some(closing)) = (answer, &mut *lock(&self.closing)) {
+                closing.answers[index].get_or_insert(answer);
+            }
+        }
+        let closing = lock(&self.closing);
+        let Some(closing) = &*closing else { return Poll::Pending };
+        if closing.answers.iter().any(Option::is_none) {
+            return Poll::Pending;
+        }
+        let mut report = CloseReport::new();
+        for (entry, answer) in closing.entries.iter().zip(&closing.answers) {
+            report.absorb(Some(entry.id), answer.clone().unwrap_or(Err(CloseError::Panicked)));
+        }
+        Poll::Ready(Ok(report))
+    }
+
+    fn id(&self) -> Option<SinkId> {
+        Some(self.id)
+    }
+}
+
+impl<E: ?Sized + 'static> fmt::Debug for Broadcaster<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broadcaster")
+            .field("name", &self.name)
+            .field("sinks", &self.len())
+            .field("writes", &self.writes())
+            .field("lost", &self.lost())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,45 @@
+//! Pipelines that read in the order of an event's way, backwards: `http.retrying(breaker).queued()`.
+
+use crate::filter::Filter;
+use crate::queue::Queue;
+use crate::retry::{RetryStrategy, RetryingSink};
+use crate::sink::Sink;
+
+/// Wraps a sink into the stages of this crate.
+///
+/// The trait itself knows no event type, so that a chain does not need one named at each step: it is found where the sink says it, or where
+/// something is written.
+///
+/// ```
+/// use std::time::Duration;
+/// use sinkworks::{Breaker, Sink, SinkExt, Shutdown, sink_fn};
+///
+/// let queue = sink_fn(|event: &u64| { println!("{event}"); Ok(()) })
+///     .retrying(Breaker::new(5, Duration::from_secs(1)))
+///     .filtered(|event: &u64| event % 2 == 0)
+///     .queued();
+/// queue.send(2)?;
+/// queue.close(Shutdown::Drain)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait SinkExt: Sized {
+    /// A [`RetryingSink`] around it.
+    fn retrying<R: RetryStrategy>(self, strategy: R) -> RetryingSink<Self, R> {
+        RetryingSink::new(self, strategy)
+    }
+
+    /// A [`Filter`] in front of it.
+    fn filtered<P>(self, predicate: P) -> Filter<Self, P> {
+        Filter::new(self, predicate)
+    }
+
+    /// A [`Queue`] in front of it, on the [global pool](crate::Pool::global).
+    fn queued<E: Send + 'static>(self) -> Queue<E>
+    where
+        Self: Sink<E> + 'static,
+    {
+        Queue::new(self)
+    }
+}
+
+impl<S> SinkExt for S {}

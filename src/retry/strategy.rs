@@ -1,0 +1,87 @@
+//! When to try again, apart from how.
+
+use crate::delivery::Delivery;
+use crate::error::{Failure, Wait};
+
+/// Decides when a [`RetryingSink`](crate::RetryingSink) makes an attempt and whether another follows a failed one. It never waits itself.
+///
+/// A strategy may be shared by sinks, and its methods are called from several threads at once. What it must remember about one event goes
+/// into the `State`.
+///
+/// ```
+/// use sinkworks::{Delivery, Failure, Proceed, RetryStrategy, Verdict};
+///
+/// /// Tries three times, at once.
+/// struct Thrice;
+///
+/// impl RetryStrategy for Thrice {
+///     type State = u32;
+///
+///     fn proceed(&self, _: &mut u32, _: &Delivery<'_>) -> Proceed {
+///         Proceed::Now
+///     }
+///     fn success(&self, _: &mut u32, _: &Delivery<'_>) {}
+///     fn failure(&self, failed: &mut u32, _: &Delivery<'_>, _: &Failure) -> Verdict {
+///         *failed += 1;
+///         if *failed < 3 { Verdict::Retry } else { Verdict::GiveUp }
+///     }
+/// }
+/// ```
+pub trait RetryStrategy: Send + Sync {
+    /// What is remembered about one event between its attempts. It is dropped when the event is done with or given up,
+    /// whatever the reason: a permit kept in it is given back by its `Drop`.
+    type State: Default + Send + 'static;
+
+    /// Asked before every attempt, the first included, and again when a wait is over or was cut short. `delivery` has the
+    /// time, the number of the attempt and the waker.
+    fn proceed(&self, state: &mut Self::State, delivery: &Delivery<'_>) -> Proceed;
+
+    /// The attempt succeeded, or the destination answered that it will never take this event: it works.
+    fn success(&self, state: &mut Self::State, delivery: &Delivery<'_>);
+
+    /// The attempt failed in a way that may pass.
+    fn failure(&self, state: &mut Self::State, delivery: &Delivery<'_>, failure: &Failure) -> Verdict;
+}
+
+/// Whether an attempt may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proceed {
+    /// Now.
+    Now,
+    /// Ask again then, or when the delivery's waker is woken.
+    Wait(Wait),
+}
+
+/// Whether another attempt follows a failed one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// As soon as [`RetryStrategy::proceed`] says so.
+    Retry,
+    /// None: the event is dropped as exhausted.
+    GiveUp,
+}
+
+/// Two strategies that must agree: an attempt is made when both say so, and retried when both do. The first is asked first: put what
+/// waits (a backoff) before what hands out permits (a breaker).
+impl<A: RetryStrategy, B: RetryStrategy> RetryStrategy for (A, B) {
+    type State = (A::State, B::State);
+
+    fn proceed(&self, state: &mut Self::State, delivery: &Delivery<'_>) -> Proceed {
+        match self.0.proceed(&mut state.0, delivery) {
+            Proceed::Now => self.1.proceed(&mut state.1, delivery),
+            wait @ Proceed::Wait(_) => wait,
+        }
+    }
+
+    fn success(&self, state: &mut Self::State, delivery: &Delivery<'_>) {
+        self.0.success(&mut state.0, delivery);
+        self.1.success(&mut state.1, delivery);
+    }
+
+    fn failure(&self, state: &mut Self::State, delivery: &Delivery<'_>, failure: &Failure) -> Verdict {
+        // Both are told, whatever the other says.
+        let verdicts =
+            (self.0.failure(&mut state.0, delivery, failure), self.1.failure(&mut state.1, delivery, failure));
+        if verdicts == (Verdict::Retry, Verdict::Retry) { Verdict::Retry } else { Verdict::GiveUp }
+    }
+}
