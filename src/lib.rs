@@ -10,6 +10,10 @@ mod error;
 mod filter;
 mod intake;
 mod ledger;
+#[cfg(sinkworks_loom)]
+#[doc(hidden)]
+#[path = "../loom-tests/models/mod.rs"]
+pub mod models;
 mod names;
 mod pool;
 mod queue;

@@ -11,7 +11,7 @@
 //! Threads above the minimum end when they have been idle for a while.
 
 mod keeper;
-mod scheduler;
+pub(crate) mod scheduler;
 mod worker;
 
 use std::fmt;
@@ -24,7 +24,8 @@ use crate::error::BuildError;
 use crate::names;
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use keeper::Keeper;
-pub(crate) use scheduler::{Lane, Scheduler};
+pub(crate) use scheduler::Lane;
+use scheduler::Scheduler;
 pub(crate) use worker::SLOW_TURN;
 
 /// The largest maximum that a pool can have.
@@ -377,6 +378,29 @@ impl PoolBuilder {
         #[cfg(any(test, feature = "test-util"))]
         inner.clock.on_advance(std::task::Waker::from(Arc::new(Advance(Arc::downgrade(&inner)))));
         Pool(Arc::new(Owner(inner)))
+    }
+}
+
+#[cfg(sinkworks_loom)]
+impl Pool {
+    /// A pool whose threads the model starts itself: `workers` of them may call [`work`](Self::work).
+    pub(crate) fn for_model(workers: usize) -> Self {
+        let pool = Self::builder().threads(workers).max_threads(workers).assemble();
+        pool.0.0.degraded.store(0, Ordering::Relaxed);
+        (0..workers).for_each(|_| pool.0.0.scheduler.add_thread());
+        pool
+    }
+
+    /// A worker's life, until the pool is stopped.
+    pub(crate) fn work(&self, place: usize) {
+        let mut worker = scheduler::Worker::new(place);
+        while let scheduler::Next::Run { task, lane, .. } = self.0.0.scheduler.next(&mut worker, None, || false) {
+            worker::turn(&self.0.0, &mut worker, task, lane);
+        }
+    }
+
+    pub(crate) fn stop_for_model(&self) {
+        self.0.0.scheduler.stop();
     }
 }
 

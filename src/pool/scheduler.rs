@@ -303,7 +303,7 @@ impl<T> Scheduler<T> {
         // Cleared by whoever wakes this worker; an unpark without that is a leftover.
         while bits.load(Ordering::Acquire) & bit != 0 {
             self.places[worker.place].seat.park(keep);
-            if expired() && self.unpark_myself(bits, bit) {
+            if expired() && (self.unpark_myself(bits, bit) || mutation!("pool_retire_unclaimed")) {
                 return true;
             }
         }
@@ -351,7 +351,7 @@ impl<T> Scheduler<T> {
             self.slow_running.fetch_sub(1, Ordering::AcqRel);
             // Pairs with the fence in `post`: whoever found no slot has left its task to us.
             fence(Ordering::SeqCst);
-            worker.released = true;
+            worker.released = !mutation!("pool_slow_release");
         }
     }
 

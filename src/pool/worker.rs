@@ -10,7 +10,11 @@ use crate::block;
 use crate::sync::atomic::Ordering;
 
 /// A task whose turn takes longer goes to the slow lane: at that length it is not the processor that it waits for.
+#[cfg(not(sinkworks_loom))]
 pub(crate) const SLOW_TURN: Duration = Duration::from_millis(1);
+/// A model's turns take no time: real time would make its executions differ.
+#[cfg(sinkworks_loom)]
+pub(crate) const SLOW_TURN: Duration = Duration::MAX;
 
 /// A worker's life.
 pub(super) fn run(inner: &Arc<Inner>, place: usize) {
@@ -44,7 +48,7 @@ pub(super) fn run(inner: &Arc<Inner>, place: usize) {
     }
 }
 
-fn turn(inner: &Arc<Inner>, worker: &mut Worker, task: Arc<dyn Task>, lane: Lane) {
+pub(super) fn turn(inner: &Arc<Inner>, worker: &mut Worker, task: Arc<dyn Task>, lane: Lane) {
     let began = Instant::now();
     inner.scheduler.begin_turn(worker, lane);
     // A sink's panic is caught where it is called. This is for what slips through, such as an event whose drop panics:

@@ -14,7 +14,11 @@ use crate::shutdown::Shutdown;
 use crate::sync::lock;
 
 /// Events that a turn delivers at most: some microseconds' worth of a trivial sink, so that other queues wait no longer.
+#[cfg(not(sinkworks_loom))]
 const BUDGET: u32 = 256;
+/// Small, so that the models reach its end.
+#[cfg(sinkworks_loom)]
+const BUDGET: u32 = 1;
 
 /// Why the delivery stopped.
 enum Stop {

@@ -15,7 +15,7 @@ use atomic::{AtomicUsize, Ordering};
 static MUTATIONS: std::sync::Mutex<BTreeSet<&'static str>> = std::sync::Mutex::new(BTreeSet::new());
 
 /// Leaves out the steps with these names from now on.
-pub fn set_mutations(names: &[&'static str]) {
+pub(crate) fn set_mutations(names: &[&'static str]) {
     *MUTATIONS.lock().unwrap_or_else(PoisonError::into_inner) = names.iter().copied().collect();
 }
 
@@ -41,7 +41,7 @@ const SLOTS: usize = 16;
 /// value is there, a head that is moved by compare-exchange. It has none of the real one's `SeqCst` fences, and its `pop` may overlook a push that no
 /// other synchronisation shows it.
 #[derive(Debug)]
-pub struct SegQueue<T> {
+pub(crate) struct SegQueue<T> {
     head: AtomicUsize,
     tail: AtomicUsize,
     full: Vec<AtomicUsize>,
@@ -57,7 +57,7 @@ impl<T> Default for SegQueue<T> {
 
 impl<T> SegQueue<T> {
     /// An empty queue.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             head: AtomicUsize::new(0),
             tail: AtomicUsize::new(0),
@@ -67,14 +67,14 @@ impl<T> SegQueue<T> {
     }
 
     /// Adds a value.
-    pub fn push(&self, value: T) {
+    pub(crate) fn push(&self, value: T) {
         let slot = self.tail.fetch_add(1, Ordering::AcqRel);
         *self.values[slot].lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
         self.full[slot].store(1, Ordering::Release);
     }
 
     /// Takes the oldest value, waiting for a push that has reserved its slot.
-    pub fn pop(&self) -> Option<T> {
+    pub(crate) fn pop(&self) -> Option<T> {
         let mut head = self.head.load(Ordering::Acquire);
         loop {
             if head >= self.tail.load(Ordering::Relaxed) {
@@ -92,32 +92,32 @@ impl<T> SegQueue<T> {
     }
 
     /// Whether nothing is there.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.head.load(Ordering::Acquire) >= self.tail.load(Ordering::Acquire)
     }
 }
 
 /// Where a model's pool thread parks: a token under loom's mutex and condition variable, as `std::thread::park` is specified.
 #[derive(Debug, Default)]
-pub struct Seat {
+pub(crate) struct Seat {
     token: Mutex<bool>,
     wake: loom::sync::Condvar,
 }
 
 impl Seat {
     /// Nothing to do: a model's thread keeps its seat.
-    pub fn sit(&self) {}
+    pub(crate) fn sit(&self) {}
 
     /// Leaves a token and wakes.
-    pub fn unpark(&self) {
+    pub(crate) fn unpark(&self) {
         *super::lock(&self.token) = true;
         self.wake.notify_one();
     }
 
-    /// Takes the token, waiting for it.
-    pub fn park(&self, _: Option<Duration>) {
+    /// Takes the token, waiting for it; with a timeout, which loom does not know, it does not wait at all: the time may be over at once.
+    pub(crate) fn park(&self, timeout: Option<Duration>) {
         let mut token = super::lock(&self.token);
-        while !*token {
+        while !*token && timeout.is_none() {
             token = self.wake.wait(token).unwrap_or_else(PoisonError::into_inner);
         }
         *token = false;

@@ -1,0 +1,166 @@
+//! The pool's sleep and wake, on the real `Scheduler`. A lost wake-up leaves a worker parked while its task waits, and the model's main thread with it: loom
+//! reports that as a deadlock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use loom::sync::Condvar;
+use loom::thread;
+
+use super::Model;
+use crate::pool::scheduler::{Lane, Next, Scheduler, Worker};
+use crate::sync::{Mutex, lock};
+
+pub(super) const MODELS: &[Model] = &[
+    Model {
+        name: "pool_post_against_park",
+        preemptions: Some(3),
+        run: post_against_park,
+        mutations: &["pool_post_fence", "pool_park_fence", "pool_park_recheck"],
+    },
+    Model {
+        name: "pool_blocked_worker_hands_on",
+        preemptions: Some(2),
+        run: blocked_worker_hands_on,
+        mutations: &["pool_hand_on"],
+    },
+    Model {
+        name: "pool_failed_wake",
+        preemptions: Some(3),
+        run: failed_wake,
+        mutations: &["pool_failed_wake_recheck"],
+    },
+    Model { name: "pool_retire", preemptions: Some(3), run: retire, mutations: &["pool_retire_unclaimed"] },
+    Model {
+        name: "pool_slow_lane_leaves_a_thread",
+        preemptions: Some(2),
+        run: slow_lane,
+        mutations: &["pool_slow_release"],
+    },
+    Model { name: "pool_stop", preemptions: Some(3), run: stop, mutations: &[] },
+];
+
+/// A scheduler, and which of its tasks have run, as bits.
+struct Rig {
+    scheduler: Scheduler<Task>,
+    done: Mutex<u32>,
+    changed: Condvar,
+}
+
+/// Sets the bit `id` when all bits of `after` are set: a task with `after` blocks its worker, as a sink may.
+#[derive(Clone, Copy)]
+struct Task {
+    id: u32,
+    after: u32,
+}
+
+const fn task(id: u32) -> Task {
+    Task { id, after: 0 }
+}
+
+impl Rig {
+    fn new(workers: usize) -> Arc<Self> {
+        let rig = Self { scheduler: Scheduler::new(workers), done: Mutex::new(0), changed: Condvar::new() };
+        (0..workers).for_each(|_| rig.scheduler.add_thread());
+        Arc::new(rig)
+    }
+
+    fn wait_for(&self, bits: u32) {
+        let mut done = lock(&self.done);
+        while *done & bits != bits {
+            done = self.changed.wait(done).unwrap();
+        }
+    }
+
+    fn run(&self, task: Task) {
+        self.wait_for(task.after);
+        let mut done = lock(&self.done);
+        assert_eq!(*done & task.id, 0, "a task ran twice");
+        *done |= task.id;
+        self.changed.notify_all();
+    }
+
+    /// A worker's life. `keep`: it retires the first time that it has waited.
+    fn work(&self, place: usize, keep: Option<Duration>) {
+        let mut worker = Worker::new(place);
+        while let Next::Run { task, lane, .. } = self.scheduler.next(&mut worker, keep, || keep.is_some()) {
+            self.scheduler.begin_turn(&worker, lane);
+            self.run(task);
+            self.scheduler.end_turn(&mut worker);
+        }
+    }
+
+    fn spawn(self: &Arc<Self>, place: usize, keep: Option<Duration>) -> thread::JoinHandle<()> {
+        let rig = self.clone();
+        thread::spawn(move || rig.work(place, keep))
+    }
+
+    /// Waits until the tasks have run, then ends the workers.
+    fn finish(&self, bits: u32, workers: Vec<thread::JoinHandle<()>>) {
+        self.wait_for(bits);
+        self.scheduler.stop();
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+    }
+}
+
+/// One worker falls asleep while two writers post.
+fn post_against_park() {
+    let rig = Rig::new(1);
+    let worker = rig.spawn(0, None);
+    let writer = {
+        let rig = rig.clone();
+        thread::spawn(move || rig.scheduler.post(task(1), Lane::Fast))
+    };
+    rig.scheduler.post(task(2), Lane::Fast);
+    rig.finish(3, vec![worker, writer]);
+}
+
+/// Two tasks are posted while one wake is on its way; the first blocks its worker until the second has run.
+fn blocked_worker_hands_on() {
+    let rig = Rig::new(2);
+    let workers = vec![rig.spawn(0, None), rig.spawn(1, None)];
+    rig.scheduler.post(Task { id: 1, after: 2 }, Lane::Fast);
+    rig.scheduler.post(task(2), Lane::Fast);
+    rig.finish(3, workers);
+}
+
+/// Three posts from two writers against one worker that finds work by itself between the claim of a wake and the search for whom to wake.
+fn failed_wake() {
+    let rig = Rig::new(1);
+    let worker = rig.spawn(0, None);
+    let writer = {
+        let rig = rig.clone();
+        thread::spawn(move || {
+            rig.scheduler.post(task(1), Lane::Fast);
+        })
+    };
+    rig.scheduler.post(task(2), Lane::Fast);
+    rig.scheduler.post(task(4), Lane::Fast);
+    rig.finish(7, vec![worker, writer]);
+}
+
+/// A worker retires while a writer posts and wakes it; another worker stays.
+fn retire() {
+    let rig = Rig::new(2);
+    let workers = vec![rig.spawn(0, Some(Duration::ZERO)), rig.spawn(1, None)];
+    rig.scheduler.post(task(1), Lane::Fast);
+    rig.finish(1, workers);
+}
+
+/// Two slow tasks and two workers: only one of them runs at a time, so the fast task, which the first slow one waits for, finds a worker.
+/// The second slow one runs when the first is done, though the worker which could take it had been turned away.
+fn slow_lane() {
+    let rig = Rig::new(2);
+    let workers = vec![rig.spawn(0, None), rig.spawn(1, None)];
+    rig.scheduler.post(Task { id: 1, after: 4 }, Lane::Slow);
+    rig.scheduler.post(Task { id: 2, after: 4 }, Lane::Slow);
+    rig.scheduler.post(task(4), Lane::Fast);
+    rig.finish(7, workers);
+}
+
+/// Stopping ends a worker whether it is about to park or parked.
+fn stop() {
+    let rig = Rig::new(2);
+    let workers = vec![rig.spawn(0, None), rig.spawn(1, None)];
+    rig.finish(0, workers);
+}

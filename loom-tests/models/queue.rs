@@ -1,0 +1,168 @@
+//! The queue: the real `Queue`, mailbox, turn and pool, with a worker that the model runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Poll, Wake, Waker};
+
+use loom::sync::Condvar;
+use loom::thread;
+
+use super::Model;
+use crate::pool::Pool;
+use crate::queue::Queue;
+use crate::shutdown::{CloseReport, Shutdown};
+use crate::sink::{Sink, sink_fn};
+use crate::sync::{Mutex, lock};
+
+pub(super) const MODELS: &[Model] = &[
+    Model {
+        name: "queue_two_writers",
+        preemptions: Some(2),
+        run: two_writers,
+        mutations: &["queue_push_fence", "queue_rest_fence", "queue_rest_recheck", "queue_rest_ignores_wake"],
+    },
+    Model {
+        name: "queue_write_against_close",
+        preemptions: Some(2),
+        run: write_against_close,
+        mutations: &["queue_enter_closed_check"],
+    },
+    Model { name: "queue_close_from_two_threads", preemptions: Some(2), run: close_from_two_threads, mutations: &[] },
+    Model { name: "queue_abort_against_turn", preemptions: Some(2), run: abort_against_turn, mutations: &[] },
+];
+
+/// What the model's main thread sleeps on.
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Bell {
+    fn wait(&self) {
+        let mut rung = lock(&self.rung);
+        while !*rung {
+            rung = self.changed.wait(rung).unwrap();
+        }
+        *rung = false;
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        *lock(&self.rung) = true;
+        self.changed.notify_all();
+    }
+}
+
+fn close(queue: &Queue<u32>, how: Shutdown) -> CloseReport {
+    let bell = Arc::new(Bell::default());
+    let waker: Waker = bell.clone().into();
+    loop {
+        match queue.poll_close(how, &waker) {
+            Poll::Ready(report) => return report.unwrap(),
+            Poll::Pending => bell.wait(),
+        }
+    }
+}
+
+/// A queue on a pool of one worker, and how many events its sink got.
+struct Rig {
+    pool: Pool,
+    queue: Queue<u32>,
+    delivered: Arc<AtomicU64>,
+    worker: thread::JoinHandle<()>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let pool = Pool::for_model(1);
+        let delivered = Arc::new(AtomicU64::new(0));
+        let into = delivered.clone();
+        let sink = sink_fn(move |_: &u32| {
+            into.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        });
+        let queue = Queue::builder(sink).name("model").pool(&pool).build().unwrap();
+        let worker = {
+            let pool = pool.clone();
+            thread::spawn(move || pool.work(0))
+        };
+        Self { pool, queue, delivered, worker }
+    }
+
+    /// Ends the worker and checks that the books are right.
+    fn finish(self, report: &CloseReport, accepted: u64) {
+        self.pool.stop_for_model();
+        self.worker.join().unwrap();
+        let ledger = self.queue.ledger();
+        assert_eq!(ledger.accepted, accepted, "Ok from a write and the count differ");
+        assert_eq!(ledger.delivered, self.delivered.load(Ordering::Relaxed), "the sink and the count differ");
+        assert_eq!(ledger.pending, 0);
+        assert!(ledger.balances());
+        assert_eq!(report.dropped() + report.in_flight() + ledger.delivered, accepted, "the report is not exact");
+    }
+}
+
+/// Two writers, one of whose wakes may meet the drain going idle; then a close.
+fn two_writers() {
+    let rig = Rig::new();
+    let writer = {
+        let queue = rig.queue.clone();
+        thread::spawn(move || queue.send(1).unwrap())
+    };
+    rig.queue.send(2).unwrap();
+    writer.join().unwrap();
+    let report = close(&rig.queue, Shutdown::Drain);
+    assert_eq!(report.dropped(), 0);
+    rig.finish(&report, 2);
+}
+
+/// A write races the close: it is refused, or delivered.
+fn write_against_close() {
+    let rig = Rig::new();
+    let writer = {
+        let queue = rig.queue.clone();
+        thread::spawn(move || queue.send(1).is_ok())
+    };
+    let report = close(&rig.queue, Shutdown::Drain);
+    let accepted = u64::from(writer.join().unwrap());
+    assert_eq!(report.dropped(), 0);
+    rig.finish(&report, accepted);
+}
+
+/// Both closers get the report, after the flush.
+fn close_from_two_threads() {
+    let rig = Rig::new();
+    rig.queue.send(1).unwrap();
+    let other = {
+        let (queue, delivered) = (rig.queue.clone(), rig.delivered.clone());
+        thread::spawn(move || {
+            close(&queue, Shutdown::Drain);
+            assert_eq!(delivered.load(Ordering::Relaxed), 1, "closed before the flush");
+        })
+    };
+    let report = close(&rig.queue, Shutdown::Drain);
+    other.join().unwrap();
+    rig.finish(&report, 1);
+}
+
+/// An abort meets a turn at any point: the report accounts for every event.
+fn abort_against_turn() {
+    let rig = Rig::new();
+    rig.queue.send(1).unwrap();
+    rig.queue.send(2).unwrap();
+    let report = close(&rig.queue, Shutdown::Abort);
+    rig.pool.stop_for_model();
+    rig.worker.join().unwrap();
+    let (ledger, delivered) = (rig.queue.ledger(), rig.delivered.load(Ordering::Relaxed));
+    assert!(ledger.balances());
+    assert_eq!(ledger.delivered, delivered);
+    assert_eq!(ledger.accepted, 2);
+    let reported = report.components().next().unwrap().1.ledger;
+    assert!(reported.balances());
+    assert!(reported.delivered <= delivered, "reported as delivered and was not");
+    assert!(reported.pending <= 1, "at most one event is in flight");
+    // What was in flight has been decided since; nothing else has changed.
+    assert!(delivered <= reported.delivered + reported.pending, "delivered after it was reported abandoned");
+}
