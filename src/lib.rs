@@ -8,6 +8,7 @@ mod ledger;
 mod shutdown;
 mod sink;
 mod sync;
+pub mod telemetry;
 mod wakers;
 
 pub use clock::Clock;
