@@ -1,7 +1,7 @@
 //! From a pipeline to a reader in the same process.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use crate::ledger::{DropCounters, DropReason, Ledger};
 use crate::names;
 use crate::shutdown::{CloseReport, ComponentReport, Shutdown};
 use crate::sink::{Sink, SinkId};
+use crate::telemetry::{Observations, Observe, Registration, as_gauge, names as metric, register};
 use crate::wakers::{Ticket, WaitList};
 
 /// A sink whose events a [`Receiver`] takes out, in the order in which they were written.
@@ -41,12 +42,13 @@ pub struct Channel<E: Send + 'static> {
     handle: Arc<Handle<E>>,
 }
 
-struct Shared<E> {
+struct Shared<E: Send> {
     id: SinkId,
     name: Arc<str>,
     entrance: Entrance<E>,
     drops: DropCounters,
     readers: Arc<WaitList>,
+    registration: Registration,
 }
 
 struct Handle<E: Send + 'static>(Arc<Shared<E>>);
@@ -87,12 +89,13 @@ impl<E: Send + 'static> Channel<E> {
     }
 
     fn assemble(id: SinkId, name: Arc<str>, capacity: Option<u64>, overflow: Overflow) -> (Self, Receiver<E>) {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new_cyclic(|this: &Weak<Shared<E>>| Shared {
             id,
             name,
             entrance: Entrance::new(capacity, overflow),
             drops: DropCounters::default(),
             readers: Arc::default(),
+            registration: register(this.clone()),
         });
         let handle = Arc::new(Handle(shared.clone()));
         (Self { shared: shared.clone(), handle }, Receiver { shared })
@@ -127,7 +130,7 @@ impl<E: Send + 'static> Channel<E> {
     }
 }
 
-impl<E> Shared<E> {
+impl<E: Send> Shared<E> {
     fn push(&self, event: E) {
         self.entrance.intake.push(event);
         // The fence in `push` pairs with the one in `WaitList::register`: either the reader sees the event, or this sees the reader.
@@ -152,6 +155,20 @@ impl<E> Shared<E> {
             return Ok(event);
         }
         Err(if self.entrance.intake.is_drained() { RecvError::Closed } else { RecvError::Empty })
+    }
+}
+
+impl<E: Send> Observe for Shared<E> {
+    fn observe(&self, out: &mut Observations) {
+        out.gauge(&metric::CHANNEL_DEPTH, &self.name, None, as_gauge(self.ledger().pending));
+        // No overflow policy makes a reader miss events yet.
+        out.counter(&metric::CHANNEL_LAGGED, &self.name, None, 0);
+    }
+}
+
+impl<E: Send> Drop for Shared<E> {
+    fn drop(&mut self) {
+        std::mem::take(&mut self.registration).retire(|out| self.observe(out));
     }
 }
 

@@ -25,12 +25,17 @@ fn models() -> Vec<Model> {
     [stand_ins::MODELS, pool::MODELS, queue::MODELS].into_iter().flatten().map(|model| Model { ..*model }).collect()
 }
 
+/// `SINKWORKS_LOOM_PREEMPTIONS` sets the bound of every model, for a longer run.
+fn override_bound() -> Option<usize> {
+    std::env::var("SINKWORKS_LOOM_PREEMPTIONS").ok()?.parse().ok()
+}
+
 /// Runs one model and counts its executions.
 fn explore(model: &Model) -> u64 {
     static EXECUTIONS: AtomicU64 = AtomicU64::new(0);
     EXECUTIONS.store(0, Ordering::Relaxed);
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = model.preemptions;
+    builder.preemption_bound = override_bound().or(model.preemptions);
     builder.max_branches = 20_000;
     let run = model.run;
     builder.check(move || {
@@ -69,7 +74,7 @@ pub fn main() -> ExitCode {
     let (mut ran, mut executions, mut caught, mut failed) = (0, 0, 0, 0);
     for model in models().iter().filter(|model| model.name.contains(filter)) {
         let began = Instant::now();
-        let bound = model.preemptions.map_or("no bound".to_owned(), |bound| format!("at most {bound} preemptions"));
+        let bound = override_bound().or(model.preemptions).map_or("no bound".to_owned(), |bound| format!("at most {bound} preemptions"));
         match catch_unwind(AssertUnwindSafe(|| explore(model))) {
             Ok(count) => {
                 println!("model {}: {count} executions, {bound}, {:.1} s", model.name, began.elapsed().as_secs_f64());

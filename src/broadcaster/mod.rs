@@ -8,7 +8,7 @@ mod list;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
+use crate::telemetry::{Observations, Observe, Registration, as_gauge, names as metric, register};
 use list::{Entry, List};
 
 /// Writes every event to all of its sinks, one after the other, on the writer's thread. Put a [`Queue`](crate::Queue) before each sink that takes
@@ -34,6 +35,7 @@ use list::{Entry, List};
 /// - **Not ready**: if a sink is not ready, the broadcast is not either. Offered again, the event goes only to the sinks that did not
 ///   take it yet. A sink added meanwhile gets the next event.
 /// - **No sinks**: `Ok`.
+/// - **A handle**: clones are the same broadcaster.
 /// - **Order**: each sink sees the events of one writer in order. Two sinks may see events of *concurrent* writers in different orders, since
 ///   nobody waits for anybody. For one order everywhere, put the broadcaster behind one queue:
 ///   `Queue::new(broadcaster)`.
@@ -55,7 +57,9 @@ use list::{Entry, List};
 /// assert_eq!(queue.ledger().delivered, 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Broadcaster<E: ?Sized> {
+pub struct Broadcaster<E: ?Sized + 'static>(Arc<Inner<E>>);
+
+struct Inner<E: ?Sized> {
     list: ArcSwap<List<E>>,
     id: SinkId,
     name: Arc<str>,
@@ -63,6 +67,7 @@ pub struct Broadcaster<E: ?Sized> {
     evictions: AtomicU64,
     lost: Mutex<Dropped>,
     closing: Mutex<Option<Closing<E>>>,
+    registration: Registration,
 }
 
 /// The sinks that the broadcaster closes, and what they have answered so far.
@@ -73,6 +78,12 @@ struct Closing<E: ?Sized> {
 
 /// What is kept of an event that some sinks have not taken: those sinks, each with its part of the journey.
 struct Rest<E: ?Sized>(Vec<(Arc<Entry<E>>, Journey)>);
+
+impl<E: ?Sized + 'static> Clone for Broadcaster<E> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
 
 impl<E: ?Sized + 'static> Default for Broadcaster<E> {
     fn default() -> Self {
@@ -99,7 +110,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
     }
 
     fn assemble(id: SinkId, name: Arc<str>) -> Self {
-        Self {
+        Self(Arc::new_cyclic(|this: &Weak<Inner<E>>| Inner {
             list: ArcSwap::from_pointee(List::empty()),
             id,
             name,
@@ -107,7 +118,8 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
             evictions: AtomicU64::new(0),
             lost: Mutex::default(),
             closing: Mutex::new(None),
-        }
+            registration: register(this.clone()),
+        }))
     }
 
     /// Adds a sink, which gets every event from the next write on. A sink with the [id](Sink::id) of one that is there changes
@@ -119,7 +131,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
     pub fn add(&self, sink: impl Sink<E> + 'static) -> Result<SinkId, WriteError> {
         let id = sink.id().unwrap_or_else(SinkId::unique);
         let entry = Arc::new(Entry { id, sink: Box::new(sink), gone: Arc::default() });
-        let before = self.list.rcu(|list| list.with(&entry));
+        let before = self.0.list.rcu(|list| list.with(&entry));
         if before.closed { Err(WriteError::Closed) } else { Ok(id) }
     }
 
@@ -138,7 +150,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
     ///
     /// [`WriteError::Closed`].
     pub fn remove_id(&self, id: SinkId) -> Result<bool, WriteError> {
-        let before = self.list.rcu(|list| list.without(id));
+        let before = self.0.list.rcu(|list| list.without(id));
         if before.closed { Err(WriteError::Closed) } else { Ok(before.get(id).is_some()) }
     }
 
@@ -152,7 +164,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
     /// [`WriteError::Closed`].
     pub fn remove_and_wait(&self, sink: &impl Sink<E>, timeout: Duration) -> Result<bool, WriteError> {
         let Some(id) = sink.id() else { return Ok(true) };
-        let gone = self.list.load().get(id).map(|entry| entry.gone.clone());
+        let gone = self.0.list.load().get(id).map(|entry| entry.gone.clone());
         self.remove_id(id)?;
         let Some(gone) = gone else { return Ok(true) };
         let until = saturating_add(Instant::now(), timeout);
@@ -166,8 +178,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
     /// How many sinks it has.
     #[must_use]
     pub fn len(&self) -> usize {
-        let list = self.list.load();
-        if list.closed { 0 } else { list.entries.len() }
+        self.0.len()
     }
 
     /// Whether it has no sinks.
@@ -180,25 +191,25 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
     /// loses, the queue counts.
     #[must_use]
     pub fn lost(&self) -> Dropped {
-        *lock(&self.lost)
+        *lock(&self.0.lost)
     }
 
     /// Sinks that were removed since they had closed.
     #[must_use]
     pub fn evictions(&self) -> u64 {
-        self.evictions.load(Ordering::Relaxed)
+        self.0.evictions.load(Ordering::Relaxed)
     }
 
     /// Events written to it.
     #[must_use]
     pub fn writes(&self) -> u64 {
-        self.writes.load(Ordering::Relaxed)
+        self.0.writes.load(Ordering::Relaxed)
     }
 
     /// The name given at build time.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
     /// Offers an event to one sink. `Some`: it was not ready.
@@ -216,7 +227,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
             Ok(Err(error)) => self.refused(entry.id, &error),
             Err(_) => DropReason::Panicked,
         };
-        lock(&self.lost).add(lost, 1);
+        lock(&self.0.lost).add(lost, 1);
         None
     }
 
@@ -226,7 +237,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
             WriteError::Closed => {
                 // Only the one who really takes it out counts it.
                 if matches!(self.remove_id(id), Ok(true)) {
-                    self.evictions.fetch_add(1, Ordering::Relaxed);
+                    self.0.evictions.fetch_add(1, Ordering::Relaxed);
                 }
                 DropReason::DestinationClosed
             }
@@ -234,6 +245,31 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
             WriteError::Failed(_) => DropReason::Exhausted,
             WriteError::Full | WriteError::NotReady(_) => DropReason::Overflow,
         }
+    }
+}
+
+impl<E: ?Sized> Inner<E> {
+    fn len(&self) -> usize {
+        let list = self.list.load();
+        if list.closed { 0 } else { list.entries.len() }
+    }
+}
+
+impl<E: ?Sized> Observe for Inner<E> {
+    fn observe(&self, out: &mut Observations) {
+        out.gauge(&metric::BROADCASTER_SINKS, &self.name, None, as_gauge(self.len() as u64));
+        out.counter(&metric::BROADCASTER_WRITES, &self.name, None, self.writes.load(Ordering::Relaxed));
+        out.counter(&metric::BROADCASTER_EVICTIONS, &self.name, None, self.evictions.load(Ordering::Relaxed));
+        let lost = *lock(&self.lost);
+        for reason in DropReason::ALL {
+            out.counter(&metric::BROADCASTER_DROPPED, &self.name, Some(reason.as_str()), lost[reason]);
+        }
+    }
+}
+
+impl<E: ?Sized> Drop for Inner<E> {
+    fn drop(&mut self) {
+        std::mem::take(&mut self.registration).retire(|out| self.observe(out));
     }
 }
 
@@ -253,11 +289,11 @@ impl<E: ?Sized + 'static> Sink<E> for Broadcaster<E> {
                 keep(&entry, later);
             }
         } else {
-            let list = self.list.load();
+            let list = self.0.list.load();
             if list.closed {
                 return Err(WriteError::Closed);
             }
-            self.writes.fetch_add(1, Ordering::Relaxed);
+            self.0.writes.fetch_add(1, Ordering::Relaxed);
             for entry in &list.entries {
                 let later = self.offer(entry, event, delivery, Journey::default());
                 keep(entry, later);
@@ -274,9 +310,9 @@ impl<E: ?Sized + 'static> Sink<E> for Broadcaster<E> {
 
     fn poll_close(&self, how: Shutdown, waker: &Waker) -> Poll<Result<CloseReport, CloseError>> {
         let pending: Vec<(usize, Arc<Entry<E>>)> = {
-            let mut closing = lock(&self.closing);
+            let mut closing = lock(&self.0.closing);
             let closing = closing.get_or_insert_with(|| {
-                let list = self.list.rcu(|list| list.sealed());
+                let list = self.0.list.rcu(|list| list.sealed());
                 Closing { entries: list.entries.clone(), answers: list.entries.iter().map(|_| None).collect() }
             });
             let open = |(index, _): &(usize, &Arc<Entry<E>>)| closing.answers[*index].is_none();
@@ -286,11 +322,11 @@ impl<E: ?Sized + 'static> Sink<E> for Broadcaster<E> {
         for (index, entry) in pending {
             let poll = || entry.sink.poll_close(how, waker);
             let answer = catch_unwind(AssertUnwindSafe(poll)).unwrap_or(Poll::Ready(Err(CloseError::Panicked)));
-            if let (Poll::Ready(answer), Some(closing)) = (answer, &mut *lock(&self.closing)) {
+            if let (Poll::Ready(answer), Some(closing)) = (answer, &mut *lock(&self.0.closing)) {
                 closing.answers[index].get_or_insert(answer);
             }
         }
-        let closing = lock(&self.closing);
+        let closing = lock(&self.0.closing);
         let Some(closing) = &*closing else { return Poll::Pending };
         if closing.answers.iter().any(Option::is_none) {
             return Poll::Pending;
@@ -303,14 +339,14 @@ impl<E: ?Sized + 'static> Sink<E> for Broadcaster<E> {
     }
 
     fn id(&self) -> Option<SinkId> {
-        Some(self.id)
+        Some(self.0.id)
     }
 }
 
 impl<E: ?Sized + 'static> fmt::Debug for Broadcaster<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Broadcaster")
-            .field("name", &self.name)
+            .field("name", &self.0.name)
             .field("sinks", &self.len())
             .field("writes", &self.writes())
             .field("lost", &self.lost())

@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::error::BuildError;
 use crate::names;
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use crate::telemetry::{Observations, Observe, Registration, as_gauge, names as metric, register};
 use keeper::Keeper;
 pub(crate) use scheduler::Lane;
 use scheduler::Scheduler;
@@ -94,6 +95,7 @@ struct Inner {
     degraded: AtomicU8,
     spawn_failures: AtomicU64,
     panics: AtomicU64,
+    registration: Registration,
 }
 
 /// A pool's numbers at one moment.
@@ -285,6 +287,24 @@ impl Inner {
     }
 }
 
+impl Observe for Inner {
+    fn observe(&self, out: &mut Observations) {
+        let stats = self.stats();
+        let count = |count: usize| as_gauge(count as u64);
+        out.gauge(&metric::POOL_THREADS, &self.name, Some("idle"), count(stats.idle));
+        out.gauge(&metric::POOL_THREADS, &self.name, Some("busy"), count(stats.threads.saturating_sub(stats.idle)));
+        out.gauge(&metric::POOL_READY, &self.name, None, count(stats.ready));
+        out.gauge(&metric::POOL_TIMERS, &self.name, None, count(stats.timers));
+        out.counter(&metric::POOL_WAKEUPS, &self.name, None, stats.wakeups);
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        std::mem::take(&mut self.registration).retire(|out| self.observe(out));
+    }
+}
+
 const NO_KEEPER: u8 = 1;
 const NO_WORKERS: u8 = 2;
 
@@ -361,7 +381,7 @@ impl PoolBuilder {
         let processors = || thread::available_parallelism().map_or(1, usize::from);
         let min_threads = self.threads.unwrap_or_else(|| processors().min(self.max_threads.unwrap_or(MAX_THREADS)));
         let max_threads = self.max_threads.unwrap_or_else(|| DEFAULT_MAX_THREADS.max(min_threads));
-        let inner = Arc::new(Inner {
+        let inner = Arc::new_cyclic(|this: &Weak<Inner>| Inner {
             name: self.name.into(),
             scheduler: Scheduler::new(max_threads),
             keeper: Keeper::default(),
@@ -374,6 +394,7 @@ impl PoolBuilder {
             degraded: AtomicU8::new(NO_KEEPER | NO_WORKERS),
             spawn_failures: AtomicU64::new(0),
             panics: AtomicU64::new(0),
+            registration: register(this.clone()),
         });
         #[cfg(any(test, feature = "test-util"))]
         inner.clock.on_advance(std::task::Waker::from(Arc::new(Advance(Arc::downgrade(&inner)))));

@@ -75,10 +75,6 @@ impl Worker {
     pub(crate) fn new(place: usize) -> Self {
         Self { place, ..Self::default() }
     }
-
-    pub(crate) fn place(&self) -> usize {
-        self.place
-    }
 }
 
 /// What a worker is to do.
@@ -155,6 +151,9 @@ impl<T> Scheduler<T> {
             if self.wake_claimed(word) {
                 return;
             }
+            // Somebody else has moved the word, or a worker is between taking its bit back and saying that it is not idle: two of its
+            // instructions.
+            spin_loop();
         }
     }
 

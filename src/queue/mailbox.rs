@@ -19,9 +19,10 @@ use crate::shutdown::{CloseReport, ComponentReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{Mutex, lock};
+use crate::telemetry::{Observations, Observe, Registration, as_gauge, names, register};
 use crate::wakers::Wakers;
 
-pub(super) struct Mailbox<E> {
+pub(super) struct Mailbox<E: Send> {
     pub(super) id: SinkId,
     pub(super) name: Arc<str>,
     pub(super) entrance: Entrance<E>,
@@ -36,6 +37,7 @@ pub(super) struct Mailbox<E> {
     pub(super) waker: Waker,
     this: Weak<Self>,
     lane: AtomicU8,
+    registration: Registration,
 }
 
 /// What only the one who has the turn touches.
@@ -53,7 +55,7 @@ pub(super) struct Held<E> {
     pub(super) journey: Journey,
 }
 
-struct Closing<E> {
+struct Closing<E: Send> {
     how: Option<Shutdown>,
     report: Option<CloseReport>,
     /// Keeps the mailbox alive after its last handle has gone, until it has ended.
@@ -84,6 +86,7 @@ impl<E: Send + 'static> Mailbox<E> {
             this: this.clone(),
             // Unknown sinks may block: they prove themselves in the slow lane.
             lane: AtomicU8::new(SLOW),
+            registration: register(this.clone()),
         })
     }
 
@@ -99,10 +102,6 @@ impl<E: Send + 'static> Mailbox<E> {
 
     pub(super) fn clock(&self) -> &Clock {
         self.pool.clock()
-    }
-
-    pub(super) fn ledger(&self) -> Ledger {
-        self.drops.ledger(|| self.entrance.intake.left(), || self.entrance.intake.accepted())
     }
 
     /// One event is done with. Whether the rest is aborted.
@@ -249,8 +248,29 @@ impl<E: Send + 'static> Mailbox<E> {
     }
 }
 
-impl<E> Drop for Mailbox<E> {
+impl<E: Send> Mailbox<E> {
+    pub(super) fn ledger(&self) -> Ledger {
+        self.drops.ledger(|| self.entrance.intake.left(), || self.entrance.intake.accepted())
+    }
+}
+
+impl<E: Send> Observe for Mailbox<E> {
+    fn observe(&self, out: &mut Observations) {
+        let ledger = self.ledger();
+        out.gauge(&names::QUEUE_DEPTH, &self.name, None, as_gauge(ledger.pending));
+        let capacity = self.entrance.intake.capacity().unwrap_or(0);
+        out.gauge(&names::QUEUE_CAPACITY, &self.name, None, as_gauge(capacity));
+        out.counter(&names::QUEUE_ACCEPTED, &self.name, None, ledger.accepted);
+        out.counter(&names::QUEUE_DELIVERED, &self.name, None, ledger.delivered);
+        for reason in DropReason::ALL {
+            out.counter(&names::QUEUE_DROPPED, &self.name, Some(reason.as_str()), ledger.dropped[reason]);
+        }
+    }
+}
+
+impl<E: Send> Drop for Mailbox<E> {
     fn drop(&mut self) {
+        std::mem::take(&mut self.registration).retire(|out| self.observe(out));
         let timer = self.drain.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).timer;
         if let Some(at) = timer {
             self.pool.clear_timer(self.id.number(), at);
@@ -279,7 +299,7 @@ impl<E: Send + 'static> Task for Mailbox<E> {
 }
 
 /// What sinks keep to wake a mailbox: it does not keep the mailbox alive.
-struct WakeMailbox<E>(Weak<Mailbox<E>>);
+struct WakeMailbox<E: Send>(Weak<Mailbox<E>>);
 
 impl<E: Send + 'static> Wake for WakeMailbox<E> {
     fn wake(self: Arc<Self>) {

@@ -20,7 +20,7 @@
 
 use std::fmt;
 use std::mem;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::clock::saturating_add;
@@ -31,6 +31,7 @@ use crate::retry::strategy::{Proceed, RetryStrategy, Verdict};
 use crate::sink::SinkId;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock};
+use crate::telemetry::{Observations, Observe, Registration, names as metric, register};
 use crate::wakers::{Ticket, WaitList};
 
 /// Lets everything pass until a number of attempts in a row have failed, then nothing for a while, then a few probes: one success closes it again.
@@ -67,6 +68,7 @@ struct Inner {
     held: Arc<WaitList>,
     /// Transitions to closed, open, half-open.
     transitions: [AtomicU64; 3],
+    registration: Registration,
 }
 
 const CLOSED: u64 = 0;
@@ -299,6 +301,23 @@ impl Inner {
     }
 }
 
+impl Observe for Inner {
+    fn observe(&self, out: &mut Observations) {
+        let now = BreakerState::of(self.word.load(Ordering::Acquire));
+        for state in BreakerState::ALL {
+            out.gauge(&metric::BREAKER_STATE, &self.name, Some(state.as_str()), f64::from(u8::from(state == now)));
+            let transitions = self.transitions[state as usize].load(Ordering::Relaxed);
+            out.counter(&metric::BREAKER_TRANSITIONS, &self.name, Some(state.as_str()), transitions);
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        mem::take(&mut self.registration).retire(|out| self.observe(out));
+    }
+}
+
 /// What the breaker remembers about an event: its place among the held, or its lease as a probe.
 #[derive(Debug, Default)]
 pub struct Permit {
@@ -472,7 +491,7 @@ impl BreakerBuilder {
     }
 
     fn assemble(self, name: Arc<str>) -> Breaker {
-        Breaker(Arc::new(Inner {
+        Breaker(Arc::new_cyclic(|this: &Weak<Inner>| Inner {
             name,
             threshold: u64::from(self.threshold),
             backoff: self.backoff,
@@ -482,6 +501,7 @@ impl BreakerBuilder {
             cold: Mutex::new(Cold { until: None, leases: Vec::new(), next_lease: 0, heralds: Vec::new(), stage: 1 }),
             held: Arc::default(),
             transitions: std::array::from_fn(|_| AtomicU64::new(0)),
+            registration: register(this.clone()),
         }))
     }
 }

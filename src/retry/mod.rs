@@ -5,7 +5,7 @@ mod breaker;
 mod strategy;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
@@ -20,6 +20,7 @@ use crate::names;
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use crate::telemetry::{Observations, Observe, Registration, names as metric, register};
 use crate::wakers::{Ticket, WaitList};
 
 /// Attempts that follow each other without a wait in one call. Then the holder's other work comes first, so that a strategy that
@@ -50,15 +51,17 @@ pub struct RetryingSink<S, R> {
     sink: S,
     strategy: R,
     id: SinkId,
-    name: Arc<str>,
     closed: AtomicU8,
     /// Writes that wait, to be answered when the sink is closed.
     waiting: Arc<WaitList>,
-    counts: Counts,
+    counts: Arc<Counts>,
 }
 
-#[derive(Debug, Default)]
+/// Apart from the sink, so that they can be read without knowing its type.
+#[derive(Debug)]
 struct Counts {
+    name: Arc<str>,
+    registration: Registration,
     ok: AtomicU64,
     transient: AtomicU64,
     permanent: AtomicU64,
@@ -125,8 +128,7 @@ impl<S, R: RetryStrategy> RetryingSink<S, R> {
     }
 
     fn assemble(sink: S, strategy: R, id: SinkId, name: Arc<str>) -> Self {
-        let (closed, waiting, counts) = (AtomicU8::new(0), Arc::default(), Counts::default());
-        Self { sink, strategy, id, name, closed, waiting, counts }
+        Self { sink, strategy, id, closed: AtomicU8::new(0), waiting: Arc::default(), counts: Counts::new(name) }
     }
 
     /// What it wraps.
@@ -242,6 +244,19 @@ impl<E: ?Sized, S: Sink<E>, R: RetryStrategy> Sink<E> for RetryingSink<S, R> {
 struct DestinationFull;
 
 impl Counts {
+    fn new(name: Arc<str>) -> Arc<Self> {
+        let zero = AtomicU64::default;
+        Arc::new_cyclic(|this: &Weak<Self>| Self {
+            name,
+            registration: register(this.clone()),
+            ok: zero(),
+            transient: zero(),
+            permanent: zero(),
+            closed: zero(),
+            retries: zero(),
+        })
+    }
+
     fn count(&self, answer: &Result<(), WriteError>) {
         let counter = match answer {
             Ok(()) => &self.ok,
@@ -264,10 +279,27 @@ impl Counts {
     }
 }
 
+impl Observe for Counts {
+    fn observe(&self, out: &mut Observations) {
+        let RetryStats { ok, transient, permanent, closed, retries } = self.snapshot();
+        for (outcome, attempts) in [("ok", ok), ("transient", transient), ("permanent", permanent), ("closed", closed)]
+        {
+            out.counter(&metric::WRITE_ATTEMPTS, &self.name, Some(outcome), attempts);
+        }
+        out.counter(&metric::RETRIES, &self.name, None, retries);
+    }
+}
+
+impl Drop for Counts {
+    fn drop(&mut self) {
+        std::mem::take(&mut self.registration).retire(|out| self.observe(out));
+    }
+}
+
 impl<S, R> fmt::Debug for RetryingSink<S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryingSink")
-            .field("name", &self.name)
+            .field("name", &self.counts.name)
             .field("stats", &self.counts.snapshot())
             .finish_non_exhaustive()
     }

@@ -21,8 +21,6 @@
 //! has ended is published as 0 for ten minutes. Each name that was ever used thus costs memory, here and in the recorder, until the process
 //! ends: name components after what they do, not after requests or connections that come and go.
 
-#![allow(dead_code, reason = "the components that call `register` come in the same release")]
-
 #[cfg(feature = "prometheus")]
 mod http;
 pub(crate) mod names;
@@ -40,7 +38,12 @@ pub use names::{Metric, MetricKind, metrics};
 #[cfg(feature = "prometheus")]
 pub use prometheus::{Exporter, MetricsServer, ServeError, serve};
 pub use publish::{Publisher, publish};
-#[allow(unused_imports, reason = "the components that use them come in the same release")]
+
+/// A count as a gauge's value. Above 2^53 it is rounded, which no depth reaches.
+#[allow(clippy::cast_precision_loss, reason = "said in the documentation")]
+pub(crate) fn as_gauge(count: u64) -> f64 {
+    count as f64
+}
 pub(crate) use {
     observations::Observations,
     registry::{Observe, Registration, register},
