@@ -17,6 +17,7 @@ mod retry;
 mod shutdown;
 mod sink;
 mod sync;
+pub mod telemetry;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod wakers;

@@ -1,0 +1,95 @@
+//! What components say about themselves, summed per series.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{Hash, Hasher};
+use std::ptr;
+use std::sync::Arc;
+
+use metrics::{Key, Label};
+
+use super::names::{Metric, MetricKind};
+
+/// One series: a metric with its label values. Two components of one name are one series.
+#[derive(Debug, Clone)]
+pub(super) struct Series {
+    metric: &'static Metric,
+    name: Arc<str>,
+    extra: Option<&'static str>,
+}
+
+impl Series {
+    /// The series as the `metrics` crate names it. Allocates the list of labels; their values are shared.
+    pub(super) fn key(&self) -> Key {
+        let values = [Some(metrics::SharedString::from(Arc::clone(&self.name))), self.extra.map(Into::into)];
+        let labels: Vec<Label> = (self.metric.labels.iter().copied().zip(values.into_iter().flatten()))
+            .map(|(label, value)| Label::new(label, value))
+            .collect();
+        Key::from_parts(self.metric.name, labels)
+    }
+}
+
+// A metric is identified by its address: the table has each one once, and an address is cheaper to compare than a name.
+impl PartialEq for Series {
+    fn eq(&self, other: &Self) -> bool {
+        ptr::eq(self.metric, other.metric) && self.extra == other.extra && self.name == other.name
+    }
+}
+
+impl Eq for Series {}
+
+impl Hash for Series {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        ptr::from_ref(self.metric).hash(state);
+        self.name.hash(state);
+        self.extra.hash(state);
+    }
+}
+
+/// Collects readings and sums them per series.
+#[derive(Debug, Default)]
+pub(crate) struct Observations {
+    pub(super) counters: HashMap<Series, u64>,
+    pub(super) gauges: HashMap<Series, f64>,
+}
+
+impl Observations {
+    /// A counter's total since the component was built. It must never be lower than in an earlier reading, and never higher than
+    /// what the component will report at its end.
+    pub(crate) fn counter(
+        &mut self,
+        metric: &'static Metric,
+        name: &Arc<str>,
+        extra: Option<&'static str>,
+        value: u64,
+    ) {
+        debug_assert_eq!(metric.kind, MetricKind::Counter, "{}", metric.name);
+        self.add_counter(series(metric, name, extra), value);
+    }
+
+    /// A gauge's value now.
+    pub(crate) fn gauge(&mut self, metric: &'static Metric, name: &Arc<str>, extra: Option<&'static str>, value: f64) {
+        debug_assert_eq!(metric.kind, MetricKind::Gauge, "{}", metric.name);
+        *self.gauges.entry(series(metric, name, extra)).or_default() += value;
+    }
+
+    pub(super) fn add_counter(&mut self, series: Series, value: u64) {
+        add(&mut self.counters, series, value);
+    }
+}
+
+/// Adds to a sum. Saturates, since a reading must not panic.
+pub(super) fn add(sums: &mut HashMap<Series, u64>, series: Series, value: u64) {
+    match sums.entry(series) {
+        Entry::Occupied(mut sum) => *sum.get_mut() = sum.get().saturating_add(value),
+        Entry::Vacant(sum) => {
+            sum.insert(value);
+        }
+    }
+}
+
+fn series(metric: &'static Metric, name: &Arc<str>, extra: Option<&'static str>) -> Series {
+    let given = 1 + usize::from(extra.is_some());
+    debug_assert_eq!(metric.labels.len(), given, "the labels of {} are {:?}", metric.name, metric.labels);
+    Series { metric, name: Arc::clone(name), extra }
+}
