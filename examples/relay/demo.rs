@@ -63,7 +63,7 @@ fn demonstrate() -> Result<ExitCode, Box<dyn Error>> {
     let webhook = Webhook::builder(&receiver.url()).timeout(Duration::from_secs(5)).build()?;
     let (webhook_queue, webhook) = pipeline::webhook::<Shared>("webhook", webhook, &breaker, None)?;
     let (file_queue, file) = pipeline::file::<Shared>("file", NdjsonFile::create(&path.0)?, None)?;
-    let (console_channel, samples) = Channel::builder().name("console").build::<Shared>()?;
+    let (console_channel, samples) = Channel::builder().name("console").build()?;
     let console = pipeline::channel(&console_channel);
 
     let broadcaster = Arc::new(Broadcaster::named("relay")?);

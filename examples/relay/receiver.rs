@@ -5,7 +5,7 @@
 //!
 //! Down, it cuts every connection off. It keeps its port, since another process could take it meanwhile.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
