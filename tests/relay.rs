@@ -152,7 +152,10 @@ fn input_that_is_not_utf_8_or_endless_is_malformed() {
     bytes.extend(b"\"\n2\n");
     fs::write(&input, bytes).unwrap();
     let ended = run(&["--input", &input, "--out", &dir.path("out")], "");
-    ended.expect(0, &["line 2 is malformed", "line 3 is malformed, skipped: longer than 16 MiB", "events=2 malformed=2"]);
+    ended.expect(
+        0,
+        &["line 2 is malformed", "line 3 is malformed, skipped: longer than 16 MiB", "events=2 malformed=2"],
+    );
     assert_eq!(read(&dir.path("out")), "1\n2\n");
 }
 
@@ -169,7 +172,10 @@ fn what_cannot_be_used_is_said_before_anything_is_sent() {
         (&["--input", &good], "no destination"),
         (&["--input", &missing, "--to", &url], "missing cannot be read: No such file"),
         (&["--input", directory, "--to", &url], "cannot be read: Is a directory"),
-        (&["--input", &good, "--to", &url, "--to", "example.com"], "--to number 2 cannot be used: the URL must be absolute"),
+        (
+            &["--input", &good, "--to", &url, "--to", "example.com"],
+            "--to number 2 cannot be used: the URL must be absolute",
+        ),
         (&["--input", &good, "--to", "http://u:secret@h:99999/"], "--to number 1 cannot be used"),
         (&["--input", &good, "--to", &url, "--metrics", &taken], "--metrics cannot be served"),
         (&["--input", &good, "--to", &url, "--metrics", "nonsense"], "--metrics cannot be served"),
@@ -204,7 +210,10 @@ fn each_url_gets_every_line_in_order_whatever_fails_between() {
     let steady = Receiver::status(204);
     let lines: Vec<String> = (0..300).map(|n| format!("{{\"n\":{n}}}")).collect();
     let ended = run(&["--to", &fickle.url("/a"), "--to", &steady.url("/b")], &(lines.join("\n") + "\n"));
-    ended.expect(0, &["queue=to-1 accepted=300 delivered=300 dropped=0 pending=0", "queue=to-2 accepted=300 delivered=300"]);
+    ended.expect(
+        0,
+        &["queue=to-1 accepted=300 delivered=300 dropped=0 pending=0", "queue=to-2 accepted=300 delivered=300"],
+    );
     let bodies = |receiver: &Receiver| receiver.posts().iter().map(|posted| posted.body.clone()).collect::<Vec<_>>();
     assert_eq!(bodies(&steady), lines);
     let mut accepted = bodies(&fickle);

@@ -53,7 +53,9 @@ impl Audit {
     /// The receiver against the queue before it.
     pub(crate) fn receiver(&mut self, arrivals: &Arrivals, garbled: u64, delivered: u64, sent: u64) {
         let got = arrivals.count();
-        self.expect(got == delivered, || format!("receiver: got {got} distinct events, the queue delivered {delivered}"));
+        self.expect(got == delivered, || {
+            format!("receiver: got {got} distinct events, the queue delivered {delivered}")
+        });
         self.expect(garbled == 0, || format!("receiver: {garbled} bodies were not as sent"));
         let first = arrivals.distinct.iter().zip(0..).find(|(seq, expected)| **seq != *expected);
         self.expect(first.is_none(), || {

@@ -55,7 +55,9 @@ fn demonstrate() -> Result<ExitCode, Box<dyn Error>> {
     let receiver = Arc::new(Receiver::start()?);
     let metrics = sinkworks::telemetry::serve("127.0.0.1:0")?;
     let path = NdjsonPath::new();
-    screen.message(&format!("{EVENTS} events at {PER_SECOND} a second; help: cargo run --release --example relay -- --help"));
+    screen.message(&format!(
+        "{EVENTS} events at {PER_SECOND} a second; help: cargo run --release --example relay -- --help"
+    ));
     screen.message(&format!("receiver: {}, answers one request of ten with 503", receiver.url()));
     screen.message(&format!("metrics:  http://{}/metrics", metrics.local_addr()));
 

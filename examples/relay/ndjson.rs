@@ -122,7 +122,8 @@ impl<E: Serialize + ?Sized> Sink<E> for NdjsonFile {
                 Err(TryLockError::WouldBlock) => None,
             };
             // Devices and pipes have nothing to be brought anywhere.
-            let file = lines.as_ref().map(|lines| &lines.file).filter(|file| file.metadata().is_ok_and(|m| m.is_file()));
+            let file =
+                lines.as_ref().map(|lines| &lines.file).filter(|file| file.metadata().is_ok_and(|m| m.is_file()));
             if let Some(Err(error)) = file.map(File::sync_all) {
                 return Poll::Ready(Err(CloseError::Failed(Failure::transient(error))));
             }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use sinkworks::webhook::Webhook;
 use sinkworks::{
-    Breaker, BuildError, Channel, CloseReport, DropReason, ExponentialBackoff, Ledger, Queue, RetryStrategy, RetryingSink,
-    Sink, SinkId,
+    Breaker, BuildError, Channel, CloseReport, DropReason, ExponentialBackoff, Ledger, Queue, RetryStrategy,
+    RetryingSink, Sink, SinkId,
 };
 
 use crate::ndjson::NdjsonFile;
@@ -75,7 +75,12 @@ impl Branch {
 }
 
 /// Queue → retry with a breaker → webhook.
-pub(crate) fn webhook<E>(name: &str, sink: Webhook, breaker: &Breaker, bound: Option<u64>) -> Result<(Queue<E>, Branch), BuildError>
+pub(crate) fn webhook<E>(
+    name: &str,
+    sink: Webhook,
+    breaker: &Breaker,
+    bound: Option<u64>,
+) -> Result<(Queue<E>, Branch), BuildError>
 where
     E: Serialize + Clone + Send + Sync + 'static,
 {

@@ -141,7 +141,8 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
         }
         match line.split_once(':') {
             Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                length = value.trim().parse().ok().filter(|length| *length <= LONGEST).ok_or(io::ErrorKind::InvalidData)?;
+                length =
+                    value.trim().parse().ok().filter(|length| *length <= LONGEST).ok_or(io::ErrorKind::InvalidData)?;
             }
             None if line.trim().is_empty() => break,
             _ => {}
