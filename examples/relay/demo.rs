@@ -86,7 +86,7 @@ fn demonstrate() -> Result<ExitCode, Box<dyn Error>> {
     let source = send(receiver.clone(), screen.clone());
     let outcome = run(&broadcaster, &branches, &screen, &plan, source)?;
     // The channel is closed, so its reader ends when it has read what was buffered.
-    let printed = printer.join();
+    let console_end = printer.join();
 
     let mut audit = Audit::default();
     let expected = [EVENTS, (0..EVENTS).filter(|seq| Event::number(*seq).is_payment()).count() as u64, EVENTS];
@@ -113,7 +113,7 @@ fn demonstrate() -> Result<ExitCode, Box<dyn Error>> {
         Ok(report) => audit.findings.extend(report.errors().iter().map(|(_, error)| format!("closing: {error}"))),
         Err(error) => audit.findings.push(format!("closing: {error}")),
     }
-    if printed.is_err() || outcome.source.is_none() {
+    if console_end.is_err() || outcome.source.is_none() {
         audit.findings.push("a thread of the demonstration did not end well".to_owned());
     }
     for finding in &audit.findings {

@@ -1,6 +1,8 @@
 //! The branches of the fan-out, and what the outside sees of each: its numbers, whatever it is made of.
 
+use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use sinkworks::webhook::Webhook;
@@ -37,15 +39,15 @@ impl Branch {
     /// What the progress shows.
     pub(crate) fn status(&self) -> String {
         let Ledger { delivered, dropped, pending, .. } = self.ledger();
-        let mut text = format!("{:<8} depth={pending:<6} delivered={delivered:<8}", self.name);
+        let mut text = format!("{:<7} depth={pending:<5} delivered={delivered:<7}", self.name);
         if let Some(retries) = &self.retries {
-            text += &format!(" retries={:<6}", retries());
-        }
-        if let Some(breaker) = &self.breaker {
-            text += &format!(" breaker={:<9}", breaker.state());
+            let _ = write!(text, " retries={:<5}", retries());
         }
         if dropped.total() > 0 {
-            text += &format!(" dropped={}", dropped.total());
+            let _ = write!(text, " dropped={:<5}", dropped.total());
+        }
+        if let Some(breaker) = &self.breaker {
+            let _ = write!(text, " breaker={}", breaker.state());
         }
         text.trim_end().to_owned()
     }
@@ -65,10 +67,10 @@ impl Branch {
         }
         let mut text = format!("{}: lost {}", self.name, reasons.join(", "));
         if ledger.pending > 0 {
-            text += &format!("; {} in flight, may have arrived", ledger.pending);
+            let _ = write!(text, "; {} in flight, may have arrived", ledger.pending);
         }
         if let Some(error) = self.trouble.last_error() {
-            text += &format!("; last error: {error}");
+            let _ = write!(text, "; last error: {error}");
         }
         Some(text)
     }
@@ -94,10 +96,8 @@ pub(crate) fn file<E>(name: &str, sink: NdjsonFile, bound: Option<u64>) -> Resul
 where
     E: Serialize + Clone + Send + Sync + 'static,
 {
-    let backoff = ExponentialBackoff::builder()
-        .factor(std::time::Duration::from_millis(50))
-        .max(std::time::Duration::from_secs(2))
-        .build()?;
+    let backoff =
+        ExponentialBackoff::builder().factor(Duration::from_millis(50)).max(Duration::from_secs(2)).build()?;
     retried(name, sink, backoff, bound)
 }
 

@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// The columns that every terminal has. A line that a terminal wraps takes two rows, and the block is not where it is thought to be.
+const COLUMNS: usize = 79;
+
 /// Both streams behind one lock, since they usually are the same terminal. Errors are ignored: nobody listens any more, and that is
 /// no reason to lose events.
 pub(crate) struct Screen {
@@ -43,8 +46,13 @@ impl Screen {
     }
 
     /// Shows the block anew: in place, or where that is impossible as further lines.
-    pub(crate) fn draw(&self, lines: Vec<String>) {
+    pub(crate) fn draw(&self, mut lines: Vec<String>) {
         let mut block = self.block();
+        if self.live {
+            for line in &mut lines {
+                *line = line.chars().take(COLUMNS).collect();
+            }
+        }
         let _ = io::stderr().write_all(format!("{}{}", erase(&block), text(&lines)).as_bytes());
         if self.live {
             *block = lines;
@@ -64,8 +72,7 @@ fn text(lines: &[String]) -> String {
     })
 }
 
-/// Puts the cursor where the block begins and clears what follows. The lines are short enough not to be wrapped by a terminal of
-/// 80 columns.
+/// Puts the cursor where the block begins and clears what follows.
 fn erase(block: &[String]) -> String {
     if block.is_empty() { String::new() } else { format!("\x1b[{}A\x1b[J", block.len()) }
 }

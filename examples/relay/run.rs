@@ -136,8 +136,12 @@ impl Display<'_> {
     }
 
     fn draw(&self) {
-        let time = self.began.elapsed().as_secs_f64();
-        self.screen.draw(self.branches.iter().map(|branch| format!("{time:5.1} s  {}", branch.status())).collect());
+        let time = match self.began.elapsed().as_secs_f64() {
+            // Redrawn in place, it is now.
+            _ if self.screen.is_live() => String::new(),
+            time => format!("{time:5.1} s  "),
+        };
+        self.screen.draw(self.branches.iter().map(|branch| format!("{time}{}", branch.status())).collect());
     }
 
     /// Shows the end, so that what is left on the screen is true.
