@@ -234,6 +234,16 @@ fn what_a_url_refuses_for_good_is_counted_and_explained() {
 }
 
 #[test]
+fn a_slow_destination_gets_everything_although_it_takes_longer_than_the_grace() {
+    let slow = Receiver::new(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        (200, Vec::new(), String::new())
+    });
+    let ended = run(&["--to", &slow.url("/"), "--grace", "0.3"], &"1\n".repeat(20));
+    ended.expect(0, &["queue=to-1 accepted=20 delivered=20 dropped=0 pending=0"]);
+}
+
+#[test]
 fn the_rate_is_kept() {
     let dir = Dir::new();
     let began = Instant::now();

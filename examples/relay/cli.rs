@@ -12,8 +12,9 @@ use clap::builder::RangedU64ValueParser;
 /// holds the reading back when its queue is full; nothing is dropped but what a destination refuses for good, and what is
 /// still pending when the grace is over.
 ///
-/// Ctrl-C stops the reading and closes within the grace; pressed again while it closes, it gives up what is pending at
-/// once. At the end a line for each queue says what became of its events.
+/// After the end of the input it goes on for as long as something gets through. Ctrl-C stops the reading and closes within
+/// the grace; pressed again while it closes, it gives up what is pending at once. At the end a line for each queue says
+/// what became of its events.
 ///
 /// Exit status: 0 if every event was delivered everywhere; 1 if some were lost, or the input failed, or --strict stopped; 2 if
 /// the arguments cannot be used, and then nothing was sent; 130 after Ctrl-C.
@@ -38,7 +39,8 @@ pub(crate) struct Args {
     /// Stop at a line that is not JSON, instead of reporting and skipping it
     #[arg(long)]
     pub(crate) strict: bool,
-    /// How long pending events may still take after the end of the input or Ctrl-C
+    /// How long closing may take after Ctrl-C; after the end of the input, how long nothing may get through before what is
+    /// pending is given up
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(crate) grace: Duration,
     /// How many posts in a row must fail before a URL is left alone for a while

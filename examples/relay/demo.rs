@@ -82,7 +82,7 @@ fn demonstrate() -> Result<ExitCode, Box<dyn Error>> {
         }
     });
     let branches = [webhook, file, console];
-    let plan = Plan { grace: GRACE, plain_progress: Some(Duration::from_secs(1)) };
+    let plan = Plan { grace: GRACE, patient: false, plain_progress: Some(Duration::from_secs(1)) };
     let source = send(receiver.clone(), screen.clone());
     let outcome = run(&broadcaster, &branches, &screen, &plan, source)?;
     // The channel is closed, so its reader ends when it has read what was buffered.
@@ -116,11 +116,12 @@ fn demonstrate() -> Result<ExitCode, Box<dyn Error>> {
     if console_end.is_err() || outcome.source.is_none() {
         audit.findings.push("a thread of the demonstration did not end well".to_owned());
     }
+    if outcome.interrupted {
+        screen.message("interrupted: there is nothing to compare with");
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
     for finding in &audit.findings {
         screen.message(&format!("relay: {finding}"));
-    }
-    if outcome.interrupted {
-        return Ok(ExitCode::from(INTERRUPTED));
     }
     if !audit.findings.is_empty() {
         return Ok(ExitCode::from(FAILED));

@@ -15,11 +15,17 @@ use crate::progress::Screen;
 
 /// How often the screen is drawn where it is redrawn in place.
 const LIVE: Duration = Duration::from_millis(100);
+/// How often is looked whether everything is delivered.
+const SOON: Duration = Duration::from_millis(5);
 /// How long a source is waited for that has been told that the pipeline is closed. It may sit in a read that never returns.
 const SOURCE_PATIENCE: Duration = Duration::from_millis(100);
 
 pub(crate) struct Plan {
+    /// How long closing may take.
     pub(crate) grace: Duration,
+    /// Whether closing waits, when the source has ended, for as long as something is delivered once in each `grace`: a destination that
+    /// is slow but works loses nothing.
+    pub(crate) patient: bool,
     /// How often progress is shown where it cannot be redrawn, if at all.
     pub(crate) plain_progress: Option<Duration>,
 }
@@ -59,20 +65,18 @@ where
             let _ = happens.send(Happening::SourceEnded(std::panic::catch_unwind(source).ok()));
         }
     });
-    let close = || {
-        let (broadcaster, happens, grace) = (broadcaster.clone(), happens.clone(), plan.grace);
+    let close = |grace| {
+        let (broadcaster, happens) = (broadcaster.clone(), happens.clone());
         thread::spawn(move || happens.send(Happening::Closed(broadcaster.close(Shutdown::within(grace)))));
     };
     let mut display = Display { branches, screen, began: Instant::now(), shown: Duration::ZERO, plan };
     let (mut source, mut source_ended, mut closing, mut interrupted) = (None, false, false, false);
+    let mut rest: Option<Rest> = None;
     let report = loop {
-        match happenings.recv_timeout(LIVE) {
+        match happenings.recv_timeout(if rest.is_some() { SOON } else { LIVE }) {
             Ok(Happening::SourceEnded(end)) => {
                 (source, source_ended) = (end, true);
-                if !closing {
-                    closing = true;
-                    close();
-                }
+                rest = Some(Rest::new(plan, branches));
             }
             Ok(Happening::CtrlC) => {
                 interrupted = true;
@@ -84,12 +88,16 @@ where
                     let grace = plan.grace.as_secs_f64();
                     screen.message(&format!("closing within {grace} s; Ctrl-C again gives up what is pending"));
                     closing = true;
-                    close();
+                    close(plan.grace);
                 }
             }
             Ok(Happening::Closed(report)) => break report,
             // This function holds a sender.
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        }
+        if let Some(grace) = rest.as_mut().filter(|_| !closing).and_then(Rest::is_over) {
+            closing = true;
+            close(grace);
         }
         display.tick();
     };
@@ -111,6 +119,34 @@ fn listen_to_ctrl_c<T: Send + 'static>(happens: Sender<Happening<T>>) -> Result<
         }
         let _ = happens.send(Happening::CtrlC);
     })
+}
+
+/// What is left to deliver when the source has ended.
+struct Rest<'a> {
+    plan: &'a Plan,
+    branches: &'a [Branch],
+    delivered: u64,
+    /// When something was delivered last.
+    moved: Instant,
+}
+
+impl<'a> Rest<'a> {
+    fn new(plan: &'a Plan, branches: &'a [Branch]) -> Self {
+        Self { plan, branches, delivered: 0, moved: Instant::now() }
+    }
+
+    /// If it is time to close: how long that may take.
+    fn is_over(&mut self) -> Option<Duration> {
+        let ledgers = || self.branches.iter().map(Branch::ledger);
+        if !self.plan.patient || ledgers().all(|ledger| ledger.pending == 0) {
+            return Some(self.plan.grace);
+        }
+        let delivered = ledgers().map(|ledger| ledger.delivered).sum();
+        if delivered != self.delivered {
+            (self.delivered, self.moved) = (delivered, Instant::now());
+        }
+        (self.moved.elapsed() >= self.plan.grace).then_some(Duration::ZERO)
+    }
 }
 
 struct Display<'a> {

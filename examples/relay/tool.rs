@@ -69,10 +69,10 @@ pub(crate) fn main(args: &Args) -> ExitCode {
     let counts = Arc::new(Counts::default());
     let broadcaster = Arc::new(broadcaster);
     let source = feed(input, args, counts.clone(), screen.clone());
-    let plan = Plan { grace: args.grace, plain_progress: None };
+    let plan = Plan { grace: args.grace, patient: true, plain_progress: None };
     match run(&broadcaster, &branches, &screen, &plan, source) {
         Ok(outcome) => {
-            let lost = summary(&screen, &branches, &counts, &outcome);
+            let lost = summary(&screen, &broadcaster, &branches, &counts, &outcome);
             exit_code(&screen, &outcome, lost)
         }
         Err(error) => {
@@ -167,7 +167,13 @@ fn feed(
 }
 
 /// Says what became of the events. Whether some were lost.
-fn summary(screen: &Screen, branches: &[Branch], counts: &Counts, outcome: &Outcome<End>) -> bool {
+fn summary(
+    screen: &Screen,
+    broadcaster: &Broadcaster<Event>,
+    branches: &[Branch],
+    counts: &Counts,
+    outcome: &Outcome<End>,
+) -> bool {
     let mut lost = false;
     for branch in branches {
         let ledger = branch.final_ledger(outcome.report.as_ref().ok());
@@ -179,6 +185,12 @@ fn summary(screen: &Screen, branches: &[Branch], counts: &Counts, outcome: &Outc
     }
     let [lines, events, malformed] =
         [&counts.lines, &counts.events, &counts.malformed].map(|count| count.load(Ordering::Relaxed));
+    // The event that was waiting for room when Ctrl-C came: some queues have it, the full ones have not accepted it.
+    let refused = broadcaster.lost().total();
+    if refused > 0 {
+        screen.message(&format!("relay: {refused} queues had no room for the last event when they were closed"));
+        lost = true;
+    }
     screen.result(&format!("input lines={lines} events={events} malformed={malformed}"));
     match &outcome.report {
         Ok(report) => {
