@@ -1,6 +1,7 @@
 //! From a pipeline to a reader in the same process.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -84,8 +85,8 @@ impl<E: Send + 'static> Channel<E> {
     }
 
     /// A channel with options.
-    pub fn builder() -> ChannelBuilder {
-        ChannelBuilder { name: None, capacity: None, overflow: Overflow::default() }
+    pub fn builder() -> ChannelBuilder<E> {
+        ChannelBuilder { name: None, capacity: None, overflow: Overflow::default(), events: PhantomData }
     }
 
     fn assemble(id: SinkId, name: Arc<str>, capacity: Option<u64>, overflow: Overflow) -> (Self, Receiver<E>) {
@@ -321,15 +322,26 @@ impl<'a, E: Send + 'static> IntoIterator for &'a Receiver<E> {
 }
 
 /// The options of a [`Channel`].
+///
+/// ```
+/// use sinkworks::{Channel, Overflow, Sink};
+///
+/// let (channel, receiver) = Channel::builder().name("audit").capacity(100).overflow(Overflow::Reject).build()?;
+/// channel.write(&7)?;
+/// assert_eq!(receiver.recv(), Ok(7));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 #[must_use]
-pub struct ChannelBuilder {
+pub struct ChannelBuilder<E> {
     name: Option<String>,
     capacity: Option<u64>,
     overflow: Overflow,
+    /// Of the events, so that `Channel::builder()` finds their type where it is used.
+    events: PhantomData<fn(E)>,
 }
 
-impl ChannelBuilder {
+impl<E: Send + 'static> ChannelBuilder<E> {
     /// What the channel is called in metrics and in `Debug`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
@@ -353,7 +365,7 @@ impl ChannelBuilder {
     /// # Errors
     ///
     /// [`BuildError::Name`]; [`BuildError::Zero`] for a capacity of 0; [`BuildError::TooLarge`] above 2^62 events.
-    pub fn build<E: Send + 'static>(self) -> Result<(Channel<E>, Receiver<E>), BuildError> {
+    pub fn build(self) -> Result<(Channel<E>, Receiver<E>), BuildError> {
         let id = SinkId::unique();
         let name = names::or_default(self.name, "channel", id)?;
         entrance::check_capacity(self.capacity)?;

@@ -18,7 +18,19 @@ struct Model {
     /// about a minute; two find every mutation here, as most concurrency bugs need no more (Musuvathi and Qadeer, *CHESS*, PLDI 2007).
     preemptions: Option<usize>,
     run: fn(),
-    mutations: &'static [&'static str],
+    mutations: &'static [Mutation],
+}
+
+/// A step that the model leaves out, and the bound on preemptions under which the model must then fail: one more than its own where the
+/// failure needs a longer story.
+#[derive(Clone, Copy)]
+struct Mutation {
+    name: &'static str,
+    preemptions: Option<usize>,
+}
+
+const fn mutation(name: &'static str) -> Mutation {
+    Mutation { name, preemptions: Some(2) }
 }
 
 fn models() -> Vec<Model> {
@@ -31,11 +43,11 @@ fn override_bound() -> Option<usize> {
 }
 
 /// Runs one model and counts its executions.
-fn explore(model: &Model) -> u64 {
+fn explore(model: &Model, preemptions: Option<usize>) -> u64 {
     static EXECUTIONS: AtomicU64 = AtomicU64::new(0);
     EXECUTIONS.store(0, Ordering::Relaxed);
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = override_bound().or(model.preemptions);
+    builder.preemption_bound = preemptions;
     builder.max_branches = 20_000;
     let run = model.run;
     builder.check(move || {
@@ -74,8 +86,9 @@ pub fn main() -> ExitCode {
     let (mut ran, mut executions, mut caught, mut failed) = (0, 0, 0, 0);
     for model in models().iter().filter(|model| model.name.contains(filter)) {
         let began = Instant::now();
-        let bound = override_bound().or(model.preemptions).map_or("no bound".to_owned(), |bound| format!("at most {bound} preemptions"));
-        match catch_unwind(AssertUnwindSafe(|| explore(model))) {
+        let preemptions = override_bound().or(model.preemptions);
+        let bound = preemptions.map_or("no bound".to_owned(), |bound| format!("at most {bound} preemptions"));
+        match catch_unwind(AssertUnwindSafe(|| explore(model, preemptions))) {
             Ok(count) => {
                 println!("model {}: {count} executions, {bound}, {:.1} s", model.name, began.elapsed().as_secs_f64());
                 executions += count;
@@ -86,7 +99,7 @@ pub fn main() -> ExitCode {
             }
         }
         ran += 1;
-        for mutation in model.mutations {
+        for Mutation { name: mutation, .. } in model.mutations {
             match is_caught(model, mutation) {
                 Ok(true) => {
                     println!("  mutation {mutation} caught");
@@ -114,11 +127,12 @@ pub fn main() -> ExitCode {
 fn run_mutated(name: &str, mutation: &str) -> ExitCode {
     let models = models();
     let found = models.iter().find(|model| model.name == name);
-    let known = found
-        .and_then(|model| model.mutations.iter().find(|known| **known == mutation).map(|mutation| (model, *mutation)));
+    let known = found.and_then(|model| {
+        model.mutations.iter().find(|known| known.name == mutation).map(|mutation| (model, *mutation))
+    });
     let Some((model, mutation)) = known else { return ExitCode::from(2) };
-    set_mutations(&[mutation]);
-    match catch_unwind(AssertUnwindSafe(|| explore(model))) {
+    set_mutations(&[mutation.name]);
+    match catch_unwind(AssertUnwindSafe(|| explore(model, mutation.preemptions))) {
         Ok(_) => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(u8::try_from(CAUGHT).unwrap_or(1)),
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use loom::sync::Condvar;
 use loom::thread;
 
-use super::Model;
+use super::{Model, Mutation, mutation};
 use crate::pool::scheduler::{Lane, Next, Scheduler, Worker};
 use crate::sync::{Mutex, lock};
 
@@ -16,20 +16,25 @@ pub(super) const MODELS: &[Model] = &[
         name: "pool_post_against_park",
         preemptions: Some(2),
         run: post_against_park,
-        mutations: &["pool_post_fence", "pool_park_fence", "pool_park_recheck", "pool_failed_wake_recheck"],
+        mutations: &[
+            mutation("pool_post_fence"),
+            mutation("pool_park_fence"),
+            mutation("pool_park_recheck"),
+            Mutation { name: "pool_failed_wake_recheck", preemptions: Some(3) },
+        ],
     },
     Model {
         name: "pool_blocked_worker_hands_on",
         preemptions: Some(2),
         run: blocked_worker_hands_on,
-        mutations: &["pool_hand_on"],
+        mutations: &[mutation("pool_hand_on")],
     },
-    Model { name: "pool_retire", preemptions: Some(2), run: retire, mutations: &["pool_retire_unclaimed"] },
+    Model { name: "pool_retire", preemptions: Some(2), run: retire, mutations: &[mutation("pool_retire_unclaimed")] },
     Model {
         name: "pool_slow_lane_leaves_a_thread",
         preemptions: Some(2),
         run: slow_lane,
-        mutations: &["pool_slow_release"],
+        mutations: &[mutation("pool_slow_reserve")],
     },
     Model { name: "pool_stop", preemptions: Some(2), run: stop, mutations: &[] },
 ];
@@ -80,7 +85,7 @@ impl Rig {
         while let Next::Run { task, lane, .. } = self.scheduler.next(&mut worker, keep, || keep.is_some()) {
             self.scheduler.begin_turn(&worker, lane);
             self.run(task);
-            self.scheduler.end_turn(&mut worker);
+            self.scheduler.end_turn(&worker);
         }
     }
 
@@ -126,13 +131,13 @@ fn retire() {
     rig.finish(1, workers);
 }
 
-/// Two slow tasks and two workers: only one of them runs at a time, so the fast task, which the first slow one waits for, finds a worker.
-/// The second slow one runs when the first is done, though the worker which could take it had been turned away.
+/// Two slow tasks and two workers: only one of them runs at a time, so the fast task, which both wait for, finds a worker. The second
+/// slow one runs when the first is done, though the worker that could take it had been turned away.
 fn slow_lane() {
     let rig = Rig::new(2);
     // Before there are workers, to keep the model small.
     rig.scheduler.post(Task { id: 1, after: 4 }, Lane::Slow);
-    rig.scheduler.post(task(2), Lane::Slow);
+    rig.scheduler.post(Task { id: 2, after: 4 }, Lane::Slow);
     let workers = vec![rig.spawn(0, None), rig.spawn(1, None)];
     rig.scheduler.post(task(4), Lane::Fast);
     rig.finish(7, workers);

@@ -7,7 +7,7 @@ use std::task::{Poll, Wake, Waker};
 use loom::sync::Condvar;
 use loom::thread;
 
-use super::Model;
+use super::{Model, mutation};
 use crate::pool::Pool;
 use crate::queue::Queue;
 use crate::shutdown::{CloseReport, Shutdown};
@@ -19,13 +19,18 @@ pub(super) const MODELS: &[Model] = &[
         name: "queue_two_writers",
         preemptions: Some(2),
         run: two_writers,
-        mutations: &["queue_push_fence", "queue_rest_fence", "queue_rest_recheck", "queue_rest_ignores_wake"],
+        mutations: &[
+            mutation("queue_push_fence"),
+            mutation("queue_rest_fence"),
+            mutation("queue_rest_recheck"),
+            mutation("queue_rest_ignores_wake"),
+        ],
     },
     Model {
         name: "queue_write_against_close",
         preemptions: Some(2),
         run: write_against_close,
-        mutations: &["queue_enter_closed_check"],
+        mutations: &[mutation("queue_enter_closed_check")],
     },
     Model { name: "queue_close_from_two_threads", preemptions: Some(2), run: close_from_two_threads, mutations: &[] },
     Model { name: "queue_abort_against_turn", preemptions: Some(2), run: abort_against_turn, mutations: &[] },

@@ -64,8 +64,6 @@ pub(crate) struct Worker {
     place: usize,
     /// It holds one of the `SEARCHING` counts.
     searching: bool,
-    /// It gave back a place in the slow lane that others may be waiting for.
-    released: bool,
     /// It was parked since its last task.
     parked: bool,
     picks: u32,
@@ -205,16 +203,12 @@ impl<T> Scheduler<T> {
     }
 
     fn found(&self, worker: &mut Worker, task: T, lane: Lane) -> Next<T> {
-        let hand_on = worker.searching || worker.released;
-        worker.released = false;
         if worker.searching {
             worker.searching = false;
             self.sleep.fetch_sub(SEARCHING, Ordering::AcqRel);
-        }
-        if hand_on && !mutation!("pool_hand_on") {
             // Before it runs the task, which may block: whoever posted while this worker searched has left the rest to it.
             fence(Ordering::SeqCst);
-            if self.has_work() {
+            if !mutation!("pool_hand_on") && self.has_work() {
                 self.wake_one();
             }
         }
@@ -326,7 +320,8 @@ impl<T> Scheduler<T> {
 
     /// How many slow tasks may run at once: one thread is left for the others.
     fn slow_slots(&self) -> usize {
-        self.threads.load(Ordering::Relaxed).saturating_sub(1).max(1)
+        let reserve = usize::from(!mutation!("pool_slow_reserve"));
+        self.threads.load(Ordering::Relaxed).saturating_sub(reserve).max(1)
     }
 
     fn has_slow_slot(&self) -> bool {
@@ -345,12 +340,13 @@ impl<T> Scheduler<T> {
     }
 
     /// The turn is over: a slot of the slow lane is given back.
-    pub(crate) fn end_turn(&self, worker: &mut Worker) {
+    ///
+    /// Nobody needs to be woken for the slot. This worker looks for work next, and before it parks it fences and looks again, so it finds a
+    /// slow task that was posted when there was no slot. If it takes a fast one instead, that one's post has woken a worker or relied on
+    /// a searching one, who found the fast task gone, hence sees this slot free, and looks again before it parks.
+    pub(crate) fn end_turn(&self, worker: &Worker) {
         if self.places[worker.place].turn.swap(NO_TURN, Ordering::AcqRel) == SLOW_TURN {
             self.slow_running.fetch_sub(1, Ordering::AcqRel);
-            // Pairs with the fence in `post`: whoever found no slot has left its task to us.
-            fence(Ordering::SeqCst);
-            worker.released = !mutation!("pool_slow_release");
         }
     }
 

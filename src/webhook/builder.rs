@@ -8,11 +8,13 @@ use ureq::http::HeaderMap;
 use ureq::http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Proxy};
 
 use super::Webhook;
 use super::endpoint::Endpoint;
 use super::error::WebhookError;
+use super::hosts::Hosts;
 use crate::sink::SinkId;
 
 const USER_AGENT: &str = concat!("sinkworks/", env!("CARGO_PKG_VERSION"));
@@ -98,7 +100,7 @@ impl WebhookBuilder {
     /// A [`WebhookError`] that says which part of the URL, which header or which timeout cannot be used.
     pub fn build(self) -> Result<Webhook, WebhookError> {
         let endpoint = Endpoint::parse(&self.url)?;
-        let agent = Agent::config_builder()
+        let config = Agent::config_builder()
             .http_status_as_error(false)
             // An event goes where its owner said and nowhere else.
             .max_redirects(0)
@@ -111,10 +113,11 @@ impl WebhookBuilder {
             .output_buffer_size(OUTPUT_BUFFER)
             // A proxy cannot reach what listens on this machine's loopback.
             .proxy(if endpoint.is_loopback() { None } else { Proxy::try_from_env() })
-            .build()
-            .new_agent();
+            .build();
+        let hosts = Hosts::new();
         Ok(Webhook {
-            agent,
+            agent: Agent::with_parts(config, DefaultConnector::default(), hosts.clone()),
+            hosts,
             endpoint,
             headers: checked(&self.headers)?,
             max_retry_after: self.max_retry_after,

@@ -17,6 +17,7 @@ mod answer;
 mod builder;
 mod endpoint;
 mod error;
+mod hosts;
 
 use std::fmt;
 use std::io::{self, Read};
@@ -36,6 +37,7 @@ use crate::sink::{Sink, SinkId};
 pub use builder::WebhookBuilder;
 use endpoint::Endpoint;
 pub use error::{DeliveryError, WebhookError};
+use hosts::Hosts;
 
 /// How many bytes of an answer's body are read. A connection can serve the next event only when the body has been read
 /// to its end; beyond this size a new connection costs less than the rest of the body.
@@ -43,7 +45,7 @@ const MAX_ANSWER: u64 = 64 * 1024;
 
 /// A leaf sink that posts each event as JSON to one URL.
 ///
-/// Connections are kept and used again. A write blocks until the endpoint has answered, for the
+/// Connections are kept and used again, and so is the address of the host: for ten seconds, or until a connection fails. A write blocks until the endpoint has answered, for the
 /// [timeout](WebhookBuilder::timeout) at most, so put a queue in front of it.
 ///
 /// ```
@@ -73,6 +75,7 @@ const MAX_ANSWER: u64 = 64 * 1024;
 /// ```
 pub struct Webhook {
     agent: Agent,
+    hosts: Hosts,
     endpoint: Endpoint,
     headers: HeaderMap,
     max_retry_after: Duration,
@@ -106,7 +109,11 @@ impl Webhook {
         if let Some(headers) = request.headers_mut() {
             headers.clone_from(&self.headers);
         }
-        let response = request.send(body).map_err(|error| Failure::transient(DeliveryError::from_client(error)))?;
+        let response = request.send(body).map_err(|error| {
+            // The host may have moved.
+            self.hosts.forget();
+            Failure::transient(DeliveryError::from_client(error))
+        })?;
         let (parts, body) = response.into_parts();
         discard(body);
         answer::judge(parts.status.as_u16(), || {

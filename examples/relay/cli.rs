@@ -1,0 +1,57 @@
+//! The tool's arguments.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use clap::builder::RangedU64ValueParser;
+
+/// Relays NDJSON, a line an event, to webhooks and to a file. Without any argument it runs a demonstration.
+///
+/// Each destination has a queue of its own and gets every event, in order. A destination that fails is tried again and
+/// holds the reading back when its queue is full; nothing is dropped but what a destination refuses for good, and what is
+/// still pending when the grace is over.
+///
+/// After the end of the input it goes on for as long as something gets through. Ctrl-C stops the reading and closes within
+/// the grace; pressed again while it closes, it gives up what is pending at once. At the end a line for each queue says
+/// what became of its events.
+///
+/// Exit status: 0 if every event was delivered everywhere; 1 if some were lost, or the input failed, or --strict stopped; 2 if
+/// the arguments cannot be used, and then nothing was sent; 130 after Ctrl-C.
+#[derive(Debug, Parser)]
+#[command(name = "relay", verbatim_doc_comment)]
+pub(crate) struct Args {
+    /// Where the events come from; - is the standard input
+    #[arg(long, value_name = "FILE|-", default_value = "-")]
+    pub(crate) input: PathBuf,
+    /// Post each event to this URL; may be given several times
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: Vec<String>,
+    /// Append each event to this file, a line an event
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Serve Prometheus metrics at this address, as in 127.0.0.1:9100
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) metrics: Option<String>,
+    /// Read at most this many events per second
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u32>::new().range(1..))]
+    pub(crate) rate: Option<u32>,
+    /// Stop at a line that is not JSON, instead of reporting and skipping it
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// How long closing may take after Ctrl-C; after the end of the input, how long nothing may get through before what is
+    /// pending is given up
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) grace: Duration,
+    /// How many posts in a row must fail before a URL is left alone for a while
+    #[arg(long, value_name = "N", default_value = "5", value_parser = RangedU64ValueParser::<u32>::new().range(1..))]
+    pub(crate) threshold: u32,
+    /// For how many milliseconds it is left alone before one post tries it again
+    #[arg(long, value_name = "MS", default_value = "1000", value_parser = RangedU64ValueParser::<u64>::new().range(1..=86_400_000))]
+    pub(crate) backoff_ms: u64,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
