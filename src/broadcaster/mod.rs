@@ -20,6 +20,7 @@ use crate::delivery::{Delivery, Journey};
 use crate::error::{BuildError, Class, CloseError, Wait, WriteError};
 use crate::ledger::{DropReason, Dropped};
 use crate::names;
+use crate::pool;
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -277,6 +278,7 @@ impl<E: ?Sized + 'static> Sink<E> for Broadcaster<E> {
     fn try_write(&self, event: &E, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
         let mut rest: Vec<(Arc<Entry<E>>, Journey)> = Vec::new();
         let mut wait: Option<Wait> = None;
+        let _batch = pool::batch::begin();
         let mut keep = |entry: &Arc<Entry<E>>, later: Option<(Wait, Journey)>| {
             if let Some((until, journey)) = later {
                 wait = Some(wait.map_or(until, |wait| wait.earlier(until)));

@@ -1,0 +1,127 @@
+//! What it costs a writer to reach N receivers that are all asleep: a broadcast to N idle queues, beside a send to each of N tokio tasks.
+//!
+//! Between two measurements all deliveries are awaited and the writer pauses for longer than any worker spins.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use sinkworks::{Broadcaster, Queue, Sink, sink_fn};
+use tokio::sync::mpsc;
+
+/// Medians of the writer's time, in µs.
+pub struct Figures {
+    pub ours: f64,
+    pub tokio: f64,
+}
+
+pub fn compare(queues: u64, rounds: usize) -> Figures {
+    let (ours, tokio) = (Sinkworks::new(queues), Tokio::new(queues));
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    for round in 0..rounds + 3 {
+        let measured = (ours.reached.after(queues, || ours.write()), tokio.reached.after(queues, || tokio.write()));
+        // The first rounds warm up: blocks are allocated, queues prove that they are fast.
+        if round >= 3 {
+            a.push(measured.0);
+            b.push(measured.1);
+        }
+    }
+    Figures { ours: median(a), tokio: median(b) }
+}
+
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort_unstable();
+    times[times.len() / 2].as_secs_f64() * 1e6
+}
+
+#[derive(Clone, Default)]
+struct Reached(Arc<AtomicU64>);
+
+impl Reached {
+    fn one(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How long `write` takes, which reaches `n` receivers; then waits until it has, and until everyone sleeps.
+    fn after(&self, n: u64, write: impl FnOnce()) -> Duration {
+        let target = self.0.load(Ordering::Relaxed) + n;
+        let began = Instant::now();
+        write();
+        let took = began.elapsed();
+        while self.0.load(Ordering::Relaxed) < target {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+        took
+    }
+}
+
+struct Sinkworks {
+    broadcaster: Broadcaster<u64>,
+    reached: Reached,
+}
+
+impl Sinkworks {
+    fn new(queues: u64) -> Self {
+        let (broadcaster, reached) = (Broadcaster::new(), Reached::default());
+        for _ in 0..queues {
+            let reached = reached.clone();
+            let sink = sink_fn(move |_: &u64| {
+                reached.one();
+                Ok(())
+            });
+            let q = match std::env::var("T") {
+                Ok(t) => {
+                    use std::sync::OnceLock;
+                    static P: OnceLock<sinkworks::Pool> = OnceLock::new();
+                    Queue::builder(sink)
+                        .pool(P.get_or_init(|| {
+                            let t: usize = t.parse().unwrap();
+                            sinkworks::Pool::builder().threads(t).max_threads(t).build().unwrap()
+                        }))
+                        .build()
+                        .unwrap()
+                }
+                _ => Queue::new(sink),
+            };
+            broadcaster.add(q).expect("it is open");
+        }
+        Self { broadcaster, reached }
+    }
+
+    fn write(&self) {
+        self.broadcaster.write(&1).expect("it is open");
+    }
+}
+
+struct Tokio {
+    _runtime: tokio::runtime::Runtime,
+    senders: Vec<mpsc::UnboundedSender<u64>>,
+    reached: Reached,
+}
+
+impl Tokio {
+    fn new(tasks: u64) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().build().expect("tokio starts");
+        let reached = Reached::default();
+        let senders = (0..tasks)
+            .map(|_| {
+                let (sender, mut receiver) = mpsc::unbounded_channel();
+                let reached = reached.clone();
+                runtime.spawn(async move {
+                    while receiver.recv().await.is_some() {
+                        reached.one();
+                    }
+                });
+                sender
+            })
+            .collect();
+        Self { _runtime: runtime, senders, reached }
+    }
+
+    fn write(&self) {
+        for sender in &self.senders {
+            sender.send(1).expect("the task lives");
+        }
+    }
+}
