@@ -8,7 +8,7 @@ mod list;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
-use list::{Entry, List};
+use list::{Entry, Gone, List};
 
 /// Writes every event to all of its sinks, one after the other, on the writer's thread. Put a [`Queue`](crate::Queue) before each sink that takes
 /// time: then a broadcast costs a push for each.
@@ -63,6 +63,8 @@ pub struct Broadcaster<E: ?Sized> {
     evictions: AtomicU64,
     lost: Mutex<Dropped>,
     closing: Mutex<Option<Closing<E>>>,
+    /// Sinks that were removed and that a write may still reach.
+    leaving: Mutex<Vec<(SinkId, Weak<Gone>)>>,
 }
 
 /// The sinks that the broadcaster closes, and what they have answered so far.
@@ -107,6 +109,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
             evictions: AtomicU64::new(0),
             lost: Mutex::default(),
             closing: Mutex::new(None),
+            leaving: Mutex::default(),
         }
     }
 
@@ -139,7 +142,14 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
     /// [`WriteError::Closed`].
     pub fn remove_id(&self, id: SinkId) -> Result<bool, WriteError> {
         let before = self.list.rcu(|list| list.without(id));
-        if before.closed { Err(WriteError::Closed) } else { Ok(before.get(id).is_some()) }
+        if before.closed {
+            return Err(WriteError::Closed);
+        }
+        let Some(entry) = before.get(id) else { return Ok(false) };
+        let mut leaving = lock(&self.leaving);
+        leaving.retain(|(_, gone)| gone.strong_count() > 0);
+        leaving.push((id, Arc::downgrade(&entry.gone)));
+        Ok(true)
     }
 
     /// Removes a sink and waits until no write can reach it any more, at most for `timeout`. Says whether that is so.
@@ -152,15 +162,20 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
     /// [`WriteError::Closed`].
     pub fn remove_and_wait(&self, sink: &impl Sink<E>, timeout: Duration) -> Result<bool, WriteError> {
         let Some(id) = sink.id() else { return Ok(true) };
-        let gone = self.list.load().get(id).map(|entry| entry.gone.clone());
         self.remove_id(id)?;
-        let Some(gone) = gone else { return Ok(true) };
+        // Also what an earlier call has removed.
+        let leaving: Vec<Arc<Gone>> =
+            lock(&self.leaving).iter().filter(|(left, _)| *left == id).filter_map(|(_, gone)| gone.upgrade()).collect();
         let until = saturating_add(Instant::now(), timeout);
-        gone.wakers.register(&block::thread_waker());
-        while !gone.is_gone() && Instant::now() < until {
+        let waker = block::thread_waker();
+        for gone in &leaving {
+            gone.wakers.register(&waker);
+        }
+        let all_gone = || leaving.iter().all(|gone| gone.is_gone());
+        while !all_gone() && Instant::now() < until {
             block::park(Some(until));
         }
-        Ok(gone.is_gone())
+        Ok(all_gone())
     }
 
     /// How many sinks it has.
