@@ -468,11 +468,11 @@ impl Held {
 fn defect_09_when_the_backoff_ends_exactly_the_probes_are_let_through() {
     for probes in [1, 2, 5] {
         let held = Held::with_probes(probes);
-        held.advance(Held::BACKOFF - MS);
+        held.advance(9_999 * MS);
         assert_eq!((held.probes(), held.breaker.state()), (0, BreakerState::Open));
         held.advance(MS);
         assert_eq!((held.probes(), held.breaker.state()), (u64::from(probes), BreakerState::HalfOpen));
-        held.advance(Held::PROBE_TIMEOUT - MS);
+        held.advance(59_999 * MS);
         assert_eq!(held.probes(), u64::from(probes), "as long as they are under way");
     }
 }

@@ -7,7 +7,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use common::{assert_closed, assert_closes, assert_ledger, concurrently, still_pool};
-use sinkworks::test_util::{Blocking, Failing, Gate, Recording};
+use sinkworks::test_util::{Blocking, Failing, Gate, ManualClock, Recording};
 use sinkworks::{
     Breaker, Broadcaster, Channel, Delivery, EventId, ExponentialBackoff, Failure, Filter, Journey, Proceed, Queue,
     RecvError, RetryStrategy, RetryingSink, Shutdown, Sink, SinkExt, Verdict, WriteError, sink_fn,
@@ -148,8 +148,7 @@ fn writers_that_wait_for_one_backoff_all_get_through() {
 /// `retry_test.go`, `TestExponentialBackoff`.
 #[test]
 fn a_backoff_waits_longer_with_each_failure_and_not_at_all_after_a_success() {
-    let (_pool, clock) = still_pool();
-    let clock = clock.clock();
+    let clock = ManualClock::new().clock();
     let delivery = Delivery::resume_with(Waker::noop(), &clock, EventId(0), Journey::default());
     let backoff = ExponentialBackoff::default();
     assert_eq!(backoff.proceed(&mut None, &delivery), Proceed::Now, "untouched");
