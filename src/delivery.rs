@@ -214,18 +214,43 @@ impl<'a> Delivery<'a> {
 
     /// Calls the only child with its own frame. The history stays the same.
     pub fn nest<R>(&mut self, frame: &mut Frame, call: impl FnOnce(&mut Self) -> R) -> R {
-        mem::swap(&mut self.journey.frame, frame);
-        let answer = call(self);
-        mem::swap(&mut self.journey.frame, frame);
-        answer
+        let lent = Lent {
+            delivery: self,
+            theirs: frame,
+            swap: |delivery, frame| mem::swap(&mut delivery.journey.frame, frame),
+        };
+        lent.to(call)
     }
 
     /// Calls one of several children with its own frame and history.
     pub fn fork<R>(&mut self, journey: &mut Journey, call: impl FnOnce(&mut Self) -> R) -> R {
-        mem::swap(&mut self.journey, journey);
-        let answer = call(self);
-        mem::swap(&mut self.journey, journey);
-        answer
+        let lent = Lent {
+            delivery: self,
+            theirs: journey,
+            swap: |delivery, journey| mem::swap(&mut delivery.journey, journey),
+        };
+        lent.to(call)
+    }
+}
+
+/// A delivery with a child's state in place of the stage's own. Its drop puts both back, also when the child panics: who
+/// catches that, as a broadcaster does, goes on with the state of the right stage.
+struct Lent<'l, 'd, T> {
+    delivery: &'l mut Delivery<'d>,
+    theirs: &'l mut T,
+    swap: fn(&mut Delivery<'d>, &mut T),
+}
+
+impl<'d, T> Lent<'_, 'd, T> {
+    fn to<R>(self, call: impl FnOnce(&mut Delivery<'d>) -> R) -> R {
+        (self.swap)(self.delivery, self.theirs);
+        call(self.delivery)
+    }
+}
+
+impl<T> Drop for Lent<'_, '_, T> {
+    fn drop(&mut self) {
+        (self.swap)(self.delivery, self.theirs);
     }
 }
 

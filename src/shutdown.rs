@@ -97,6 +97,8 @@ impl ComponentReport {
 pub struct CloseReport {
     components: BTreeMap<SinkId, ComponentReport>,
     errors: Vec<(Option<SinkId>, CloseError)>,
+    /// What tells the errors apart, so that one which is merged on two ways counts once: the sink's id, or a number of its own.
+    error_keys: Vec<SinkId>,
 }
 
 impl CloseReport {
@@ -113,13 +115,22 @@ impl CloseReport {
 
     /// Notes that a sink below did not close well.
     pub fn push_error(&mut self, sink: Option<SinkId>, error: CloseError) {
-        self.errors.push((sink, error));
+        self.push_keyed(sink.unwrap_or_else(SinkId::unique), sink, error);
+    }
+
+    fn push_keyed(&mut self, key: SinkId, sink: Option<SinkId>, error: CloseError) {
+        if !self.error_keys.contains(&key) {
+            self.error_keys.push(key);
+            self.errors.push((sink, error));
+        }
     }
 
     /// Takes over the entries of `other`, a report of sinks further down.
     pub fn merge(&mut self, other: Self) {
         self.components.extend(other.components);
-        self.errors.extend(other.errors);
+        for (key, (sink, error)) in other.error_keys.into_iter().zip(other.errors) {
+            self.push_keyed(key, sink, error);
+        }
     }
 
     /// Takes over the answer of the sink `id` further down.

@@ -26,7 +26,7 @@ use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
 use crate::telemetry::{Observations, Observe, Registration, as_gauge, names as metric, register};
-use list::{Entry, List};
+use list::{Entry, Gone, List};
 
 /// Writes every event to all of its sinks, one after the other, on the writer's thread. Put a [`Queue`](crate::Queue) before each sink that takes
 /// time: then a broadcast costs a push for each.
@@ -68,6 +68,8 @@ struct Inner<E: ?Sized> {
     evictions: AtomicU64,
     lost: Mutex<Dropped>,
     closing: Mutex<Option<Closing<E>>>,
+    /// Sinks that were removed and that a write may still reach.
+    leaving: Mutex<Vec<(SinkId, Weak<Gone>)>>,
     registration: Registration,
 }
 
@@ -119,6 +121,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
             evictions: AtomicU64::new(0),
             lost: Mutex::default(),
             closing: Mutex::new(None),
+            leaving: Mutex::default(),
             registration: register(this.clone()),
         }))
     }
@@ -152,7 +155,14 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
     /// [`WriteError::Closed`].
     pub fn remove_id(&self, id: SinkId) -> Result<bool, WriteError> {
         let before = self.0.list.rcu(|list| list.without(id));
-        if before.closed { Err(WriteError::Closed) } else { Ok(before.get(id).is_some()) }
+        if before.closed {
+            return Err(WriteError::Closed);
+        }
+        let Some(entry) = before.get(id) else { return Ok(false) };
+        let mut leaving = lock(&self.0.leaving);
+        leaving.retain(|(_, gone)| gone.strong_count() > 0);
+        leaving.push((id, Arc::downgrade(&entry.gone)));
+        Ok(true)
     }
 
     /// Removes a sink and waits until no write can reach it any more, at most for `timeout`. Says whether that is so.
@@ -165,15 +175,23 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
     /// [`WriteError::Closed`].
     pub fn remove_and_wait(&self, sink: &impl Sink<E>, timeout: Duration) -> Result<bool, WriteError> {
         let Some(id) = sink.id() else { return Ok(true) };
-        let gone = self.0.list.load().get(id).map(|entry| entry.gone.clone());
         self.remove_id(id)?;
-        let Some(gone) = gone else { return Ok(true) };
+        // Also what an earlier call has removed.
+        let leaving: Vec<Arc<Gone>> = lock(&self.0.leaving)
+            .iter()
+            .filter(|(left, _)| *left == id)
+            .filter_map(|(_, gone)| gone.upgrade())
+            .collect();
         let until = saturating_add(Instant::now(), timeout);
-        gone.wakers.register(&block::thread_waker());
-        while !gone.is_gone() && Instant::now() < until {
+        let waker = block::thread_waker();
+        for gone in &leaving {
+            gone.wakers.register(&waker);
+        }
+        let all_gone = || leaving.iter().all(|gone| gone.is_gone());
+        while !all_gone() && Instant::now() < until {
             block::park(Some(until));
         }
-        Ok(gone.is_gone())
+        Ok(all_gone())
     }
 
     /// How many sinks it has.

@@ -116,11 +116,19 @@ impl<E: Send + 'static> Mailbox<E> {
 
     /// Gives up every event that is there.
     pub(super) fn abandon(&self, drain: &mut Drain<E>) {
-        let held = drain.held.take().map(|held| held.event);
-        for event in held.into_iter().chain(std::iter::from_fn(|| self.entrance.intake.pop())) {
-            self.settle(Some(DropReason::Abandoned));
-            drop(event);
+        if let Some(held) = drain.held.take() {
+            self.give_up(held);
         }
+        while let Some(event) = self.entrance.intake.pop() {
+            self.give_up(event);
+        }
+    }
+
+    /// Settled before it is dropped, which is the user's code. A panic there must keep neither the other events nor a closer, on whose
+    /// thread this may be, from their end.
+    fn give_up<T>(&self, what: T) {
+        self.settle(Some(DropReason::Abandoned));
+        catch_unwind(AssertUnwindSafe(|| drop(what))).unwrap_or_default();
     }
 
     /// Sets the timer for the earliest of the two times, if there is one.

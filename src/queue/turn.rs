@@ -127,24 +127,29 @@ fn offer<E: Send + 'static>(
         return Offer::Dropped(DropReason::DestinationClosed);
     }
     let id = EventId(mailbox.entrance.intake.left());
-    let mut delivery = Delivery::resume_with(&mailbox.waker, mailbox.clock(), id, journey);
     let last = how == Some(Shutdown::Drain);
-    if last {
-        delivery = delivery.last_offer();
-    }
-    let answer = catch_unwind(AssertUnwindSafe(|| mailbox.sink.try_write(event, &mut delivery)));
-    match answer {
-        Ok(Ok(())) => Offer::Delivered,
-        Ok(Err(WriteError::NotReady(_))) if last => Offer::Dropped(DropReason::Abandoned),
-        Ok(Err(WriteError::NotReady(wait))) => Offer::NotReady(wait.until, delivery.into_journey()),
-        Ok(Err(WriteError::Closed)) => {
+    let attempt = || {
+        let mut delivery = Delivery::resume_with(&mailbox.waker, mailbox.clock(), id, journey);
+        if last {
+            delivery = delivery.last_offer();
+        }
+        let answer = mailbox.sink.try_write(event, &mut delivery);
+        // What the stages have saved is dropped in here unless it is kept: that is the user's code too.
+        let kept = matches!(answer, Err(WriteError::NotReady(_))) && !last;
+        (answer, kept.then(|| delivery.into_journey()))
+    };
+    match catch_unwind(AssertUnwindSafe(attempt)) {
+        Ok((Ok(()), _)) => Offer::Delivered,
+        Ok((Err(WriteError::NotReady(_)), None)) => Offer::Dropped(DropReason::Abandoned),
+        Ok((Err(WriteError::NotReady(wait)), Some(journey))) => Offer::NotReady(wait.until, journey),
+        Ok((Err(WriteError::Closed), _)) => {
             // Nothing that is written here can arrive any more: say so upstream.
             drain.destination_closed = true;
             mailbox.begin_close(Shutdown::Drain);
             Offer::Dropped(DropReason::DestinationClosed)
         }
-        Ok(Err(WriteError::Full)) => Offer::Dropped(DropReason::Overflow),
-        Ok(Err(WriteError::Failed(failure))) => Offer::Dropped(match failure.class() {
+        Ok((Err(WriteError::Full), _)) => Offer::Dropped(DropReason::Overflow),
+        Ok((Err(WriteError::Failed(failure)), _)) => Offer::Dropped(match failure.class() {
             Class::Permanent => DropReason::Permanent,
             Class::Transient | Class::Exhausted => DropReason::Exhausted,
         }),

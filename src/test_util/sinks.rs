@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, Frame};
 use crate::error::{CloseError, Failure, WriteError};
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
@@ -16,9 +16,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Passes `id` and `poll_close` on to the sink that `self` wraps, and answers that it is closed once it is.
+///
+/// With `closed`, it notes that it has been asked to: a sink that answers for itself must answer that it is closed from then on.
 macro_rules! closes_inner {
-    () => {
+    ($($closed:ident)?) => {
         fn poll_close(&self, how: Shutdown, waker: &Waker) -> Poll<Result<CloseReport, CloseError>> {
+            $(self.$closed.store(true, Ordering::Release);)?
             self.inner.poll_close(how, waker)
         }
 
@@ -123,6 +126,7 @@ pub struct Failing<S> {
     script: Mutex<VecDeque<bool>>,
     then: AtomicBool,
     failures: AtomicU64,
+    closed: AtomicBool,
 }
 
 impl<S> Failing<S> {
@@ -145,6 +149,7 @@ impl<S> Failing<S> {
             script: Mutex::new(script.into_iter().collect()),
             then: AtomicBool::new(false),
             failures: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -166,6 +171,9 @@ struct ToldTo;
 
 impl<E: ?Sized, S: Sink<E>> Sink<E> for Failing<S> {
     fn try_write(&self, event: &E, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(WriteError::Closed);
+        }
         let fail = lock(&self.script).pop_front().unwrap_or_else(|| self.then.load(Ordering::Acquire));
         if fail {
             self.failures.fetch_add(1, Ordering::AcqRel);
@@ -174,7 +182,7 @@ impl<E: ?Sized, S: Sink<E>> Sink<E> for Failing<S> {
         self.inner.try_write(event, delivery)
     }
 
-    closes_inner!();
+    closes_inner!(closed);
 }
 
 /// Answers that it is not ready a number of times for each event, wakes at once, and then passes the event on: it saves how often in the delivery.
@@ -182,27 +190,35 @@ impl<E: ?Sized, S: Sink<E>> Sink<E> for Failing<S> {
 pub struct NotReadyYet<S> {
     inner: S,
     times: u32,
+    closed: AtomicBool,
 }
 
 impl<S> NotReadyYet<S> {
     /// Not ready `times` times for each event.
     pub fn new(times: u32, inner: S) -> Self {
-        Self { inner, times }
+        Self { inner, times, closed: AtomicBool::new(false) }
     }
 }
 
 impl<E: ?Sized, S: Sink<E>> Sink<E> for NotReadyYet<S> {
     fn try_write(&self, event: &E, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
-        let so_far: u32 = delivery.resume().unwrap_or(0);
+        if self.closed.load(Ordering::Acquire) {
+            return Err(WriteError::Closed);
+        }
+        let (so_far, mut below): (u32, Frame) = delivery.resume().unwrap_or_default();
         if so_far < self.times {
-            delivery.save(so_far + 1);
+            delivery.save((so_far + 1, below));
             delivery.waker().wake();
             return Err(WriteError::not_ready_until_woken());
         }
-        self.inner.try_write(event, delivery)
+        let answer = delivery.nest(&mut below, |delivery| self.inner.try_write(event, delivery));
+        if let Err(WriteError::NotReady(_)) = answer {
+            delivery.save((so_far, below));
+        }
+        answer
     }
 
-    closes_inner!();
+    closes_inner!(closed);
 }
 
 /// A door that threads wait at: closed when made. Clones are the same door.
