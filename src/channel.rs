@@ -93,7 +93,7 @@ impl<E: Send + 'static> Channel<E> {
         let shared = Arc::new_cyclic(|this: &Weak<Shared<E>>| Shared {
             id,
             name,
-            entrance: Entrance::new(capacity, overflow),
+            entrance: Entrance::new(capacity, overflow, ()),
             drops: DropCounters::default(),
             readers: Arc::default(),
             registration: register(this.clone()),

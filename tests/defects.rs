@@ -612,8 +612,7 @@ fn defect_12_nothing_that_can_be_logged_has_an_event_in_it() {
     let retry = Arc::new(RetryingSink::new(Failing::always(seen.clone()), breaker.clone()));
     let queue = Queue::builder(retry.clone()).pool(&pool).name("queue").build().unwrap();
     let broadcaster = Broadcaster::new();
-    let (channel, receiver) =
-        Channel::<Secret>::builder().capacity(1).overflow(Overflow::Reject).build::<Secret>().unwrap();
+    let (channel, receiver) = Channel::<Secret>::builder().capacity(1).overflow(Overflow::Reject).build().unwrap();
     broadcaster.add(queue.clone()).unwrap();
     broadcaster.add(channel.clone()).unwrap();
     broadcaster.add(seen.clone()).unwrap();

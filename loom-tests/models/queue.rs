@@ -55,6 +55,10 @@ impl Bell {
 
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
         *lock(&self.rung) = true;
         self.changed.notify_all();
     }
@@ -76,6 +80,8 @@ struct Rig {
     pool: Pool,
     queue: Queue<u32>,
     delivered: Arc<AtomicU64>,
+    /// Rung at each delivery.
+    bell: Arc<Bell>,
     worker: thread::JoinHandle<()>,
 }
 
@@ -83,9 +89,11 @@ impl Rig {
     fn new() -> Self {
         let pool = Pool::for_model(1);
         let delivered = Arc::new(AtomicU64::new(0));
-        let into = delivered.clone();
+        let bell = Arc::new(Bell::default());
+        let (into, ring) = (delivered.clone(), bell.clone());
         let sink = sink_fn(move |_: &u32| {
             into.fetch_add(1, Ordering::Relaxed);
+            ring.wake_by_ref();
             Ok(())
         });
         let queue = Queue::builder(sink).name("model").pool(&pool).build().unwrap();
@@ -93,7 +101,14 @@ impl Rig {
             let pool = pool.clone();
             thread::spawn(move || pool.work(0))
         };
-        Self { pool, queue, delivered, worker }
+        Self { pool, queue, delivered, bell, worker }
+    }
+
+    /// Waits without closing, whose wake-up would make up for one that was lost.
+    fn wait_for(&self, delivered: u64) {
+        while self.delivered.load(Ordering::Relaxed) < delivered {
+            self.bell.wait();
+        }
     }
 
     /// Ends the worker and checks that the books are right.
@@ -117,6 +132,7 @@ fn two_writers() {
         thread::spawn(move || queue.send(1).unwrap())
     };
     rig.queue.send(2).unwrap();
+    rig.wait_for(2);
     writer.join().unwrap();
     let report = close(&rig.queue, Shutdown::Drain);
     assert_eq!(report.dropped(), 0);

@@ -44,16 +44,17 @@ pub(crate) fn check_capacity(capacity: Option<u64>) -> Result<(), BuildError> {
 
 /// An intake with a line in front.
 #[derive(Debug)]
-pub(crate) struct Entrance<E> {
-    pub(crate) intake: Intake<E>,
+pub(crate) struct Entrance<E, N = ()> {
+    pub(crate) intake: Intake<E, N>,
     /// Writers that wait for room.
     line: Arc<WaitList>,
     overflow: Overflow,
 }
 
-impl<E> Entrance<E> {
-    pub(crate) fn new(capacity: Option<u64>, overflow: Overflow) -> Self {
-        Self { intake: Intake::new(capacity), line: Arc::default(), overflow }
+impl<E, N> Entrance<E, N> {
+    /// `beside` is what writers touch with every event.
+    pub(crate) fn new(capacity: Option<u64>, overflow: Overflow, beside: N) -> Self {
+        Self { intake: Intake::new(capacity, beside), line: Arc::default(), overflow }
     }
 
     /// Takes a place, parking in line for it unless on a pool thread. The caller pushes next.

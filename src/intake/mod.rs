@@ -1,11 +1,14 @@
 //! The writers' side of a queue or a channel: who may enter, how many have, and how many have left. [`Entrance`](entrance::Entrance)
 //! adds waiting for room.
 //!
-//! Three words on cache lines of their own:
+//! Three words:
 //!
 //! - `entered`: how many events were accepted, and the bit `CLOSED`. Only writers and the closer change it.
 //! - `left`: how many of them are done with, and the bit `ABORTED`. Only the drain and the aborting closer change it.
-//! - `last`: how many were accepted in all, once closed; until then `MAX`.
+//! - `last`: how many were accepted in all, once closed; until then `MAX`. The drain reads this one to see whether it is closed.
+//!
+//! The writers' words are on one cache line, with whatever else a writer touches (`beside`), and the drain's on another. A write to a queue that
+//! was idle moves every line it touches from the drain's core, so each line more costs it as much as the rest of its work.
 //!
 //! A writer that enters and a closer meet in one read-modify-write on `entered`: a writer that finds `CLOSED` in what it got was not accepted, although the count
 //! has moved, since `last` was frozen before. The depth, `entered - left`, is exact; it counts events that are accepted but not yet
@@ -26,34 +29,49 @@ const FLAG: u64 = 1;
 const ONE: u64 = 2;
 
 #[derive(Debug)]
-pub(crate) struct Intake<E> {
-    entered: CachePadded<AtomicU64>,
-    left: CachePadded<AtomicU64>,
-    last: AtomicU64,
-    /// `u64::MAX` for none.
-    capacity: u64,
+pub(crate) struct Intake<E, N = ()> {
+    front: CachePadded<Front<N>>,
+    back: CachePadded<Back>,
     events: SegQueue<E>,
 }
 
-impl<E> Intake<E> {
-    pub(crate) fn new(capacity: Option<u64>) -> Self {
-        Self {
-            entered: CachePadded::new(AtomicU64::new(0)),
-            left: CachePadded::new(AtomicU64::new(0)),
-            last: AtomicU64::new(u64::MAX),
-            capacity: capacity.unwrap_or(u64::MAX),
-            events: SegQueue::new(),
-        }
+/// The writers' line.
+#[derive(Debug)]
+struct Front<N> {
+    entered: AtomicU64,
+    /// `u64::MAX` for none.
+    capacity: u64,
+    beside: N,
+}
+
+/// The drain's line.
+#[derive(Debug)]
+struct Back {
+    left: AtomicU64,
+    last: AtomicU64,
+}
+
+impl<E, N> Intake<E, N> {
+    pub(crate) fn new(capacity: Option<u64>, beside: N) -> Self {
+        let front = Front { entered: AtomicU64::new(0), capacity: capacity.unwrap_or(u64::MAX), beside };
+        let back = Back { left: AtomicU64::new(0), last: AtomicU64::new(u64::MAX) };
+        Self { front: CachePadded::new(front), back: CachePadded::new(back), events: SegQueue::new() }
+    }
+
+    /// What lies on the writers' line.
+    #[inline]
+    pub(crate) fn beside(&self) -> &N {
+        &self.front.beside
     }
 
     pub(crate) fn capacity(&self) -> Option<u64> {
-        (self.capacity != u64::MAX).then_some(self.capacity)
+        (self.front.capacity != u64::MAX).then_some(self.front.capacity)
     }
 
     /// Takes a place for one event, which the caller pushes next.
     #[inline]
     pub(crate) fn enter(&self) -> Result<(), Refused> {
-        if self.capacity != u64::MAX {
+        if self.front.capacity != u64::MAX {
             return self.enter_bounded();
         }
         // Spares the read-modify-write where the answer is known; the decision is made by the next line.
@@ -61,7 +79,7 @@ impl<E> Intake<E> {
             return Err(Refused::Closed);
         }
         // AcqRel: the closer's fetch_or and this are in one order, and each sees what the other did before.
-        let before = self.entered.fetch_add(ONE, Ordering::AcqRel);
+        let before = self.front.entered.fetch_add(ONE, Ordering::AcqRel);
         if before & FLAG != 0 && !mutation!("queue_enter_closed_check") {
             return Err(Refused::Closed);
         }
@@ -70,17 +88,18 @@ impl<E> Intake<E> {
 
     /// By compare-exchange against `left`, so that the bound is exact.
     fn enter_bounded(&self) -> Result<(), Refused> {
-        let mut entered = self.entered.load(Ordering::Relaxed);
+        let mut entered = self.front.entered.load(Ordering::Relaxed);
         loop {
             if entered & FLAG != 0 {
                 return Err(Refused::Closed);
             }
             // Acquire: a place counts as free only once its event's drain is over.
-            let left = self.left.load(Ordering::Acquire);
-            if (entered / ONE).saturating_sub(left / ONE) >= self.capacity {
+            let left = self.back.left.load(Ordering::Acquire);
+            if (entered / ONE).saturating_sub(left / ONE) >= self.front.capacity {
                 return Err(Refused::Full);
             }
-            match self.entered.compare_exchange_weak(entered, entered + ONE, Ordering::AcqRel, Ordering::Relaxed) {
+            match self.front.entered.compare_exchange_weak(entered, entered + ONE, Ordering::AcqRel, Ordering::Relaxed)
+            {
                 Ok(_) => return Ok(()),
                 Err(now) => entered = now,
             }
@@ -108,56 +127,61 @@ impl<E> Intake<E> {
 
     /// Whether a write would find no room, unless the drain moves.
     pub(crate) fn is_full(&self) -> bool {
-        let entered = self.entered.load(Ordering::Relaxed);
-        (entered / ONE).saturating_sub(self.left.load(Ordering::Acquire) / ONE) >= self.capacity
+        let entered = self.front.entered.load(Ordering::Relaxed);
+        (entered / ONE).saturating_sub(self.back.left.load(Ordering::Acquire) / ONE) >= self.front.capacity
     }
 
     /// One event is done with. Whether the rest is aborted.
     pub(crate) fn leave(&self) -> bool {
         // Release: what was done with the event is seen by whoever sees its place free.
-        self.left.fetch_add(ONE, Ordering::AcqRel) & FLAG != 0
+        self.back.left.fetch_add(ONE, Ordering::AcqRel) & FLAG != 0
     }
 
     /// No event is attempted any more but the one that may be in flight. How many had left before.
     pub(crate) fn abort(&self) -> u64 {
-        self.left.fetch_or(FLAG, Ordering::AcqRel) / ONE
+        self.back.left.fetch_or(FLAG, Ordering::AcqRel) / ONE
     }
 
     pub(crate) fn is_aborted(&self) -> bool {
-        self.left.load(Ordering::Acquire) & FLAG != 0
+        self.back.left.load(Ordering::Acquire) & FLAG != 0
     }
 
     /// Accepts nothing from now on. The caller then wakes the drain.
     pub(crate) fn close(&self) {
-        let before = self.entered.fetch_or(FLAG, Ordering::AcqRel);
+        let before = self.front.entered.fetch_or(FLAG, Ordering::AcqRel);
         if before & FLAG == 0 {
-            self.last.store(before / ONE, Ordering::Release);
+            self.back.last.store(before / ONE, Ordering::Release);
         }
     }
 
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
-        self.entered.load(Ordering::Relaxed) & FLAG != 0
+        self.front.entered.load(Ordering::Relaxed) & FLAG != 0
+    }
+
+    /// The same for the drain, which leaves the writers their line. True a moment later: when it is, the count is known too.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.back.last.load(Ordering::Acquire) != u64::MAX
     }
 
     /// Whether it is closed and every accepted event has left.
     pub(crate) fn is_drained(&self) -> bool {
-        self.last.load(Ordering::Acquire) == self.left()
+        self.back.last.load(Ordering::Acquire) == self.left()
     }
 
     pub(crate) fn left(&self) -> u64 {
-        self.left.load(Ordering::Acquire) / ONE
+        self.back.left.load(Ordering::Acquire) / ONE
     }
 
     /// How many events were accepted.
     pub(crate) fn accepted(&self) -> u64 {
         loop {
-            let entered = self.entered.load(Ordering::Acquire);
+            let entered = self.front.entered.load(Ordering::Acquire);
             if entered & FLAG == 0 {
                 return entered / ONE;
             }
             // Closed: the count moves on with refused writers, `last` does not.
-            let last = self.last.load(Ordering::Acquire);
+            let last = self.back.last.load(Ordering::Acquire);
             if last != u64::MAX {
                 return last;
             }

@@ -25,18 +25,16 @@ use crate::wakers::Wakers;
 pub(super) struct Mailbox<E: Send> {
     pub(super) id: SinkId,
     pub(super) name: Arc<str>,
-    pub(super) entrance: Entrance<E>,
-    pub(super) run: RunWord,
+    pub(super) entrance: Entrance<E, Ready>,
     pub(super) drops: DropCounters,
     pub(super) drain: Mutex<Drain<E>>,
-    closing: Mutex<Closing<E>>,
+    closing: Mutex<Closing>,
     closers: Wakers,
     aborting: Mutex<()>,
     pub(super) sink: Box<dyn Sink<E>>,
     pub(super) pool: Pool,
     pub(super) waker: Waker,
     this: Weak<Self>,
-    lane: AtomicU8,
     registration: Registration,
 }
 
@@ -55,49 +53,84 @@ pub(super) struct Held<E> {
     pub(super) journey: Journey,
 }
 
-struct Closing<E: Send> {
+struct Closing {
     how: Option<Shutdown>,
     report: Option<CloseReport>,
-    /// Keeps the mailbox alive after its last handle has gone, until it has ended.
-    keep: Option<Arc<Mailbox<E>>>,
+}
+
+/// What makes a mailbox ready, on the cache line that writers touch anyway.
+pub(super) struct Ready {
+    pub(super) run: RunWord,
+    lane: AtomicU8,
+    /// The mailbox's reference to itself while it is not on a ready list and has no turn. Whoever sets the run word active takes it and
+    /// posts it; the turn puts another back before the word shows that it is over. So a writer who wakes the mailbox counts no
+    /// reference, which would cost it one more cache line; and a mailbox lives, with handles or without, until it has ended.
+    me: Mutex<Option<Arc<dyn Task>>>,
+}
+
+impl Ready {
+    pub(super) fn new() -> Self {
+        // Unknown sinks may block: they prove themselves in the slow lane.
+        Self { run: RunWord::new(), lane: AtomicU8::new(SLOW), me: Mutex::new(None) }
+    }
 }
 
 impl<E: Send + 'static> Mailbox<E> {
     pub(super) fn new(
         id: SinkId,
         name: Arc<str>,
-        entrance: Entrance<E>,
+        entrance: Entrance<E, Ready>,
         sink: Box<dyn Sink<E>>,
         pool: Pool,
     ) -> Arc<Self> {
-        Arc::new_cyclic(|this: &Weak<Self>| Self {
+        let mailbox = Arc::new_cyclic(|this: &Weak<Self>| Self {
             id,
             name,
             entrance,
-            run: RunWord::new(),
             drops: DropCounters::default(),
             drain: Mutex::new(Drain { held: None, timer: None, destination_closed: false }),
-            closing: Mutex::new(Closing { how: None, report: None, keep: None }),
+            closing: Mutex::new(Closing { how: None, report: None }),
             closers: Wakers::new(),
             aborting: Mutex::default(),
             sink,
             pool,
             waker: Arc::new(WakeMailbox(this.clone())).into(),
             this: this.clone(),
-            // Unknown sinks may block: they prove themselves in the slow lane.
-            lane: AtomicU8::new(SLOW),
             registration: register(this.clone()),
-        })
+        });
+        *lock(&mailbox.ready().me) = Some(mailbox.clone());
+        mailbox
+    }
+
+    #[inline]
+    pub(super) fn ready(&self) -> &Ready {
+        self.entrance.intake.beside()
     }
 
     /// Something happened: post the mailbox, unless it is posted or running.
     pub(super) fn wake_by_ref(&self) {
-        if self.run.wake() {
-            if let Some(this) = self.this.upgrade() {
-                let lane = if self.lane.load(Ordering::Relaxed) == FAST { Lane::Fast } else { Lane::Slow };
-                self.pool.post(this, lane);
+        let ready = self.ready();
+        if ready.run.wake() {
+            let me = lock(&ready.me).take();
+            debug_assert!(me.is_some(), "a mailbox that is not active has its reference");
+            if let Some(me) = me {
+                let lane = if ready.lane.load(Ordering::Relaxed) == FAST { Lane::Fast } else { Lane::Slow };
+                self.pool.post(me, lane);
             }
         }
+    }
+
+    /// Ends the turn by `end`, a step of the run word, unless that says to look again.
+    pub(super) fn lie_down(&self, end: impl FnOnce() -> bool) -> bool {
+        let me = self.this.upgrade();
+        *lock(&self.ready().me) = me.map(|me| me as Arc<dyn Task>);
+        let ended = end();
+        if !ended {
+            // Dropped outside the lock; this turn's own reference remains.
+            let me = lock(&self.ready().me).take();
+            drop(me);
+        }
+        ended
     }
 
     pub(super) fn clock(&self) -> &Clock {
@@ -232,10 +265,8 @@ impl<E: Send + 'static> Mailbox<E> {
             report
         });
         let report = report.clone();
-        let keep = closing.keep.take();
         drop(closing);
         self.closers.wake_all();
-        drop(keep);
         report
     }
 
@@ -244,14 +275,8 @@ impl<E: Send + 'static> Mailbox<E> {
     }
 
     /// The last handle has gone: drain, with nobody waiting.
-    pub(super) fn detach(self: &Arc<Self>) {
+    pub(super) fn detach(&self) {
         self.begin_close(Shutdown::Drain);
-        {
-            let mut closing = lock(&self.closing);
-            if closing.report.is_none() {
-                closing.keep = Some(self.clone());
-            }
-        }
         self.wake_by_ref();
     }
 }
@@ -300,8 +325,9 @@ impl<E: Send + 'static> Task for Mailbox<E> {
 
     fn set_lane(&self, lane: Lane) {
         let lane = if lane == Lane::Fast { FAST } else { SLOW };
-        if self.lane.load(Ordering::Relaxed) != lane {
-            self.lane.store(lane, Ordering::Relaxed);
+        let known = &self.ready().lane;
+        if known.load(Ordering::Relaxed) != lane {
+            known.store(lane, Ordering::Relaxed);
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::names;
 use crate::pool::Pool;
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
-use mailbox::Mailbox;
+use mailbox::{Mailbox, Ready};
 
 /// Delivers events to a sink in the order in which they were written, one at a time, on the threads of a [`Pool`]. A write never waits for the
 /// sink.
@@ -102,7 +102,7 @@ impl<E: Send + 'static> Queue<E> {
         capacity: Option<u64>,
         overflow: Overflow,
     ) -> Self {
-        let mailbox = Mailbox::new(id, name, Entrance::new(capacity, overflow), sink, pool);
+        let mailbox = Mailbox::new(id, name, Entrance::new(capacity, overflow, Ready::new()), sink, pool);
         let handle = Arc::new(Handle(mailbox.clone()));
         Self { mailbox, handle }
     }
@@ -128,7 +128,7 @@ impl<E: Send + 'static> Queue<E> {
     #[inline]
     fn push(&self, event: E) {
         self.mailbox.entrance.intake.push(event);
-        if self.mailbox.run.is_idle() {
+        if self.mailbox.ready().run.is_idle() {
             self.mailbox.wake_by_ref();
         }
     }

@@ -11,8 +11,6 @@
 //! The race that matters: the drain finds nothing and goes idle while a writer pushes. The drain goes idle, fences, looks
 //! once more; the writer pushes, fences, looks at the word. Both fences are in one total order, so one of the two sees the other.
 
-use crossbeam_utils::CachePadded;
-
 use crate::sync::atomic::{AtomicUsize, Ordering, fence};
 use crate::sync::mutation;
 
@@ -22,11 +20,11 @@ const WAKE: usize = 2;
 const HOLD: usize = 4;
 
 #[derive(Debug)]
-pub(crate) struct RunWord(CachePadded<AtomicUsize>);
+pub(crate) struct RunWord(AtomicUsize);
 
 impl RunWord {
     pub(crate) fn new() -> Self {
-        Self(CachePadded::new(AtomicUsize::new(IDLE)))
+        Self(AtomicUsize::new(IDLE))
     }
 
     /// Whether a writer that has just pushed must wake the mailbox. While the mailbox runs, this reads a line that nobody writes.

@@ -36,16 +36,17 @@ pub(super) fn turn<E: Send + 'static>(mailbox: &Mailbox<E>, began: Instant) -> T
     block::in_turn(&mailbox.waker, || {
         let mut budget = Budget { began, served: 0 };
         loop {
-            mailbox.run.look();
+            let run = &mailbox.ready().run;
+            run.look();
             let ended = match deliver(mailbox, &mut drain, &mut budget) {
                 Stop::Spent => return Turn::Again,
-                Stop::Hold => mailbox.run.hold(),
+                Stop::Hold => mailbox.lie_down(|| run.hold()),
                 Stop::Empty if mailbox.entrance.intake.is_drained() => match close(mailbox, &mut drain) {
                     // The run word stays active: nobody posts this mailbox again.
                     Poll::Ready(()) => return Turn::Done,
-                    Poll::Pending => mailbox.run.hold(),
+                    Poll::Pending => mailbox.lie_down(|| run.hold()),
                 },
-                Stop::Empty => mailbox.run.rest(|| mailbox.entrance.intake.is_empty()),
+                Stop::Empty => mailbox.lie_down(|| run.rest(|| mailbox.entrance.intake.is_empty())),
             };
             if ended {
                 return Turn::Done;
@@ -71,7 +72,7 @@ impl Budget {
 }
 
 fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, budget: &mut Budget) -> Stop {
-    let how = if mailbox.entrance.intake.is_closed() { mailbox.how() } else { None };
+    let how = if mailbox.entrance.intake.is_sealed() { mailbox.how() } else { None };
     if how == Some(Shutdown::Abort) {
         mailbox.entrance.intake.abort();
     }
