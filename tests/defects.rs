@@ -293,8 +293,8 @@ fn defect_05_no_writer_waits_while_the_destination_is_closed() {
                 thread::spawn(move || broadcaster.close(Shutdown::Drain).unwrap())
             })
             .collect();
-        // The queue's close of its leaf, and at least one closer in the other leaf.
-        gate.wait_for(2);
+        // The queue in the close of its leaf, and both closers in that of the other leaf.
+        gate.wait_for(3);
         assert_closed(&queue.write(&1));
         assert_closed(&broadcaster.write(&1));
         assert_closed(&broadcaster.add(Recording::new()));
