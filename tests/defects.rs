@@ -444,6 +444,10 @@ impl Held {
         Self { queues, breaker, desk, pool, clock }
     }
 
+    fn another_queue(&self) -> Queue<u64> {
+        Queue::builder(self.desk.clone().retrying(self.breaker.clone())).pool(&self.pool).build().unwrap()
+    }
+
     fn advance(&self, by: Duration) {
         self.clock.advance(by);
         self.pool.wait_idle();
@@ -472,6 +476,11 @@ fn defect_09_when_the_backoff_ends_exactly_the_probes_are_let_through() {
         assert_eq!((held.probes(), held.breaker.state()), (0, BreakerState::Open));
         held.advance(MS);
         assert_eq!((held.probes(), held.breaker.state()), (u64::from(probes), BreakerState::HalfOpen));
+        // Whoever comes by now, uninvited, is held too.
+        let late: Vec<_> = (0..5).map(|_| held.another_queue()).collect();
+        late.iter().for_each(|queue| queue.send(0).unwrap());
+        held.pool.wait_idle();
+        assert_eq!(held.probes(), u64::from(probes));
         held.advance(59_999 * MS);
         assert_eq!(held.probes(), u64::from(probes), "as long as they are under way");
     }
