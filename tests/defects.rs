@@ -478,7 +478,9 @@ fn defect_09_when_the_backoff_ends_exactly_the_probes_are_let_through() {
         assert_eq!((held.probes(), held.breaker.state()), (u64::from(probes), BreakerState::HalfOpen));
         // Whoever comes by now, uninvited, is held too.
         let late: Vec<_> = (0..5).map(|_| held.another_queue()).collect();
-        late.iter().for_each(|queue| queue.send(0).unwrap());
+        for queue in &late {
+            queue.send(0).unwrap();
+        }
         held.pool.wait_idle();
         assert_eq!(held.probes(), u64::from(probes));
         held.advance(59_999 * MS);
