@@ -208,7 +208,8 @@ fn defect_04_close_returns_by_its_deadline_though_the_destination_fails_for_ever
         let report = fanned.close(Shutdown::within(50 * MS)).unwrap();
         let took = began.elapsed();
         assert!(took >= 50 * MS, "it goes on trying until the deadline, not {took:?}");
-        assert!(took < SECOND, "{took:?}");
+        // For ever is what must not be; a machine may well stop for seconds.
+        assert!(took < 10 * SECOND, "{took:?}");
         assert_eq!((report.abandoned(), report.dropped(), report.in_flight()), (9, 9, 0));
         assert_ledger(&queue, 10, 1, &[(DropReason::Abandoned, 9)]);
     }
