@@ -336,7 +336,8 @@ fn the_short_constructors_make_the_best_of_any_value() {
     ] {
         let queue = Failing::always(Recording::new()).retrying(backoff).queued();
         queue.send(1).unwrap();
-        assert_eq!(queue.close(Shutdown::Abort).unwrap().dropped() + queue.ledger().pending, 1);
+        let report = queue.close(Shutdown::Abort).unwrap();
+        assert_eq!(report.dropped() + report.in_flight(), 1);
     }
 
     let (channel, receiver) = Channel::bounded(0);

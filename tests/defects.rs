@@ -208,7 +208,8 @@ fn defect_04_close_returns_by_its_deadline_though_the_destination_fails_for_ever
         let report = fanned.close(Shutdown::within(50 * MS)).unwrap();
         let took = began.elapsed();
         assert!(took >= 50 * MS, "it goes on trying until the deadline, not {took:?}");
-        assert!(took < SECOND, "{took:?}");
+        // For ever is what must not be; a machine may well stop for seconds.
+        assert!(took < 10 * SECOND, "{took:?}");
         assert_eq!((report.abandoned(), report.dropped(), report.in_flight()), (9, 9, 0));
         assert_ledger(&queue, 10, 1, &[(DropReason::Abandoned, 9)]);
     }
@@ -293,8 +294,8 @@ fn defect_05_no_writer_waits_while_the_destination_is_closed() {
                 thread::spawn(move || broadcaster.close(Shutdown::Drain).unwrap())
             })
             .collect();
-        // The queue's close of its leaf, and at least one closer in the other leaf.
-        gate.wait_for(2);
+        // The queue in the close of its leaf, and both closers in that of the other leaf.
+        gate.wait_for(3);
         assert_closed(&queue.write(&1));
         assert_closed(&broadcaster.write(&1));
         assert_closed(&broadcaster.add(Recording::new()));
@@ -444,6 +445,10 @@ impl Held {
         Self { queues, breaker, desk, pool, clock }
     }
 
+    fn another_queue(&self) -> Queue<u64> {
+        Queue::builder(self.desk.clone().retrying(self.breaker.clone())).pool(&self.pool).build().unwrap()
+    }
+
     fn advance(&self, by: Duration) {
         self.clock.advance(by);
         self.pool.wait_idle();
@@ -472,6 +477,13 @@ fn defect_09_when_the_backoff_ends_exactly_the_probes_are_let_through() {
         assert_eq!((held.probes(), held.breaker.state()), (0, BreakerState::Open));
         held.advance(MS);
         assert_eq!((held.probes(), held.breaker.state()), (u64::from(probes), BreakerState::HalfOpen));
+        // Whoever comes by now, uninvited, is held too.
+        let late: Vec<_> = (0..5).map(|_| held.another_queue()).collect();
+        for queue in &late {
+            queue.send(0).unwrap();
+        }
+        held.pool.wait_idle();
+        assert_eq!(held.probes(), u64::from(probes));
         held.advance(59_999 * MS);
         assert_eq!(held.probes(), u64::from(probes), "as long as they are under way");
     }

@@ -72,7 +72,7 @@ fn a_broadcaster_adds_once_removes_adds_again_and_closes_its_ten_sinks() {
 #[test]
 fn a_channel_gives_what_was_written_before_its_close_and_refuses_what_comes_after() {
     let (channel, receiver) = Channel::unbounded();
-    let received: Vec<u64> = std::thread::scope(|scope| {
+    let events: Vec<u64> = std::thread::scope(|scope| {
         scope.spawn(|| {
             concurrently(100, |n| channel.write(&n).unwrap());
             assert_closes(&channel, &0);
@@ -80,7 +80,7 @@ fn a_channel_gives_what_was_written_before_its_close_and_refuses_what_comes_afte
         });
         receiver.iter().collect()
     });
-    each_once(&received, 100);
+    each_once(&events, 100);
     assert_eq!(receiver.recv(), Err(RecvError::Closed));
     let ledger = receiver.ledger();
     assert_eq!((ledger.accepted, ledger.delivered, ledger.pending), (100, 100, 0));

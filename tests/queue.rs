@@ -5,9 +5,10 @@ mod common;
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Poll, Waker};
 use std::thread;
+use std::time::Duration;
 
 use common::{Bell, assert_closed, assert_ledger, concurrently, lone_worker, stall, still_pool, watched};
-use sinkworks::test_util::{Failing, NotReadyYet, Panicking, Recording};
+use sinkworks::test_util::{Blocking, Failing, Gate, NotReadyYet, Panicking, Recording};
 use sinkworks::{
     Breaker, Clock, CloseError, CloseReport, Delivery, DropReason, EventId, Failure, Journey, Overflow, Pool, Queue,
     Shutdown, Sink, SinkExt, WriteError, sink_fn,
@@ -226,7 +227,7 @@ fn a_retry_counts_no_loss_until_it_gives_up_and_a_permanent_failure_is_not_retri
     let (pool, _) = still_pool();
     let sink = Arc::new(
         sink_fn(|event: &u64| if *event == 0 { Err(Failure::permanent("no").into()) } else { Ok(()) })
-            .retrying(Breaker::new(1, std::time::Duration::from_secs(1))),
+            .retrying(Breaker::new(1, Duration::from_secs(1))),
     );
     let queue = Queue::builder(sink.clone()).pool(&pool).build().unwrap();
     queue.send(0).unwrap();
@@ -256,14 +257,14 @@ impl Sink<u64> for Ids {
 fn an_event_keeps_its_id_through_all_attempts_and_no_two_events_share_one() {
     let (pool, clock) = still_pool();
     let ids = Ids::default();
-    let sink = ids.clone().retrying(Breaker::new(1, std::time::Duration::from_secs(1)));
+    let sink = ids.clone().retrying(Breaker::new(1, Duration::from_secs(1)));
     let queue = Queue::builder(sink).pool(&pool).build().unwrap();
     for event in 0..5 {
         queue.send(event).unwrap();
     }
     for _ in 0..20 {
         pool.wait_idle();
-        clock.advance(std::time::Duration::from_secs(1));
+        clock.advance(Duration::from_secs(1));
     }
     pool.wait_idle();
     let expected: Vec<_> = (0..5).flat_map(|event| [(event, EventId(event)); 3]).collect();
@@ -272,7 +273,7 @@ fn an_event_keeps_its_id_through_all_attempts_and_no_two_events_share_one() {
 
     // A blocking write has one of its own, the same through its attempts.
     let ids = Ids::default();
-    let sink = ids.clone().retrying(Breaker::new(5, std::time::Duration::from_secs(1)));
+    let sink = ids.clone().retrying(Breaker::new(5, Duration::from_secs(1)));
     sink.write(&7).unwrap();
     sink.write(&8).unwrap();
     let ids = ids.0.lock().unwrap();
@@ -314,6 +315,32 @@ fn a_queue_that_never_runs_dry_does_not_starve_another_on_the_same_worker() {
         quiet.close(Shutdown::Drain).unwrap();
         assert_ledger(&quiet, 100, 100, &[]);
         assert!(queue.ledger().balances());
+    });
+}
+
+#[test]
+#[ignore = "bug: a slow task that finds no slot while another worker is parked arms no keeper, so the pool never grows for it"]
+fn a_sink_that_blocks_for_ever_does_not_keep_a_new_queue_from_its_first_turn() {
+    watched(|| {
+        let (gate, (tell, told)) = (Gate::new(), mpsc::channel());
+        let pool = Pool::builder().threads(2).max_threads(8).build().unwrap();
+        let blocked = Queue::builder(Blocking::new(gate.clone(), Recording::new())).pool(&pool).build().unwrap();
+        blocked.send(0u64).unwrap();
+        gate.wait_for(1);
+        while pool.stats().idle == 0 {
+            thread::yield_now();
+        }
+        let sink = sink_fn(move |event: &u64| {
+            tell.send(*event).unwrap();
+            Ok(())
+        });
+        let queue = Queue::builder(sink).pool(&pool).build().unwrap();
+        queue.send(1).unwrap();
+        let answer = told.recv_timeout(Duration::from_secs(5));
+        gate.open();
+        assert_eq!(answer, Ok(1));
+        blocked.close(Shutdown::Drain).unwrap();
+        assert_ledger(&blocked, 1, 1, &[]);
     });
 }
 
