@@ -1,10 +1,12 @@
 //! The blocking forms: a thread that parks until a sink is ready or closed.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::task::{Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
+
+use scoped_tls::scoped_thread_local;
 
 use crate::clock::saturating_add;
 use crate::delivery::Delivery;
@@ -29,9 +31,13 @@ impl Wake for Unpark {
 
 thread_local! {
     static WAKER: Waker = Arc::new(Unpark(thread::current())).into();
-    /// On a pool thread, the waker of the mailbox whose turn it is.
-    static TURN: RefCell<Option<Waker>> = const { RefCell::new(None) };
     static ON_WORKER: Cell<bool> = const { Cell::new(false) };
+}
+
+scoped_thread_local! {
+    /// On a pool thread, the waker of the mailbox whose turn it is: by reference, since counting one would write to a cache line at
+    /// every turn that writers may need.
+    static TURN: Waker
 }
 
 /// Marks the calling thread as one of a pool, for its whole life.
@@ -45,19 +51,12 @@ fn on_worker() -> bool {
 
 /// Runs `turn` with `waker` as what a blocking call inside it has woken.
 pub(crate) fn in_turn<R>(waker: &Waker, turn: impl FnOnce() -> R) -> R {
-    struct Restore(Option<Waker>);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            TURN.set(self.0.take());
-        }
-    }
-    let _restore = Restore(TURN.replace(Some(waker.clone())));
-    turn()
+    TURN.set(waker, turn)
 }
 
 /// What wakes the calling thread, or on a pool thread the mailbox whose turn it is.
 pub(crate) fn waker() -> Waker {
-    TURN.with_borrow(Option::clone).unwrap_or_else(thread_waker)
+    if TURN.is_set() { TURN.with(Waker::clone) } else { thread_waker() }
 }
 
 /// What unparks the calling thread.

@@ -108,9 +108,9 @@ fn post_against_park() {
     let worker = rig.spawn(0, None);
     let writer = {
         let rig = rig.clone();
-        thread::spawn(move || rig.scheduler.post([(task(1), Lane::Fast)]))
+        thread::spawn(move || rig.scheduler.post(task(1), Lane::Fast))
     };
-    rig.scheduler.post([(task(2), Lane::Fast)]);
+    rig.scheduler.post(task(2), Lane::Fast);
     rig.finish(3, vec![worker, writer]);
 }
 
@@ -118,8 +118,8 @@ fn post_against_park() {
 fn blocked_worker_hands_on() {
     let rig = Rig::new(2);
     let workers = vec![rig.spawn(0, None), rig.spawn(1, None)];
-    rig.scheduler.post([(Task { id: 1, after: 2 }, Lane::Fast)]);
-    rig.scheduler.post([(task(2), Lane::Fast)]);
+    rig.scheduler.post(Task { id: 1, after: 2 }, Lane::Fast);
+    rig.scheduler.post(task(2), Lane::Fast);
     rig.finish(3, workers);
 }
 
@@ -127,7 +127,7 @@ fn blocked_worker_hands_on() {
 fn retire() {
     let rig = Rig::new(2);
     let workers = vec![rig.spawn(0, Some(Duration::ZERO)), rig.spawn(1, None)];
-    rig.scheduler.post([(task(1), Lane::Fast)]);
+    rig.scheduler.post(task(1), Lane::Fast);
     rig.finish(1, workers);
 }
 
@@ -136,10 +136,10 @@ fn retire() {
 fn slow_lane() {
     let rig = Rig::new(2);
     // Before there are workers, to keep the model small.
-    rig.scheduler.post([(Task { id: 1, after: 4 }, Lane::Slow)]);
-    rig.scheduler.post([(Task { id: 2, after: 4 }, Lane::Slow)]);
+    rig.scheduler.post(Task { id: 1, after: 4 }, Lane::Slow);
+    rig.scheduler.post(Task { id: 2, after: 4 }, Lane::Slow);
     let workers = vec![rig.spawn(0, None), rig.spawn(1, None)];
-    rig.scheduler.post([(task(4), Lane::Fast)]);
+    rig.scheduler.post(task(4), Lane::Fast);
     rig.finish(7, workers);
 }
 

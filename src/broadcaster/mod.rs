@@ -20,13 +20,12 @@ use crate::delivery::{Delivery, Journey};
 use crate::error::{BuildError, Class, CloseError, Wait, WriteError};
 use crate::ledger::{DropReason, Dropped};
 use crate::names;
-use crate::pool;
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
 use crate::telemetry::{Observations, Observe, Registration, as_gauge, names as metric, register};
-use list::{Entry, Gone, List};
+use list::{Entry, Gone, List, Shared};
 
 /// Writes every event to all of its sinks, one after the other, on the writer's thread. Put a [`Queue`](crate::Queue) before each sink that takes
 /// time: then a broadcast costs a push for each.
@@ -75,12 +74,12 @@ struct Inner<E: ?Sized> {
 
 /// The sinks that the broadcaster closes, and what they have answered so far.
 struct Closing<E: ?Sized> {
-    entries: Vec<Arc<Entry<E>>>,
+    entries: Vec<Shared<E>>,
     answers: Vec<Option<Result<CloseReport, CloseError>>>,
 }
 
 /// What is kept of an event that some sinks have not taken: those sinks, each with its part of the journey.
-struct Rest<E: ?Sized>(Vec<(Arc<Entry<E>>, Journey)>);
+struct Rest<E: ?Sized>(Vec<(Shared<E>, Journey)>);
 
 impl<E: ?Sized + 'static> Clone for Broadcaster<E> {
     fn clone(&self) -> Self {
@@ -134,7 +133,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
     /// [`WriteError::Closed`].
     pub fn add(&self, sink: impl Sink<E> + 'static) -> Result<SinkId, WriteError> {
         let id = sink.id().unwrap_or_else(SinkId::unique);
-        let entry = Arc::new(Entry { id, sink: Box::new(sink), gone: Arc::default() });
+        let entry: Shared<E> = Arc::new(Entry { id, gone: Arc::default(), sink });
         let before = self.0.list.rcu(|list| list.with(&entry));
         if before.closed { Err(WriteError::Closed) } else { Ok(id) }
     }
@@ -234,7 +233,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
     /// Offers an event to one sink. `Some`: it was not ready.
     fn offer(
         &self,
-        entry: &Arc<Entry<E>>,
+        entry: &Shared<E>,
         event: &E,
         delivery: &mut Delivery<'_>,
         mut journey: Journey,
@@ -294,10 +293,9 @@ impl<E: ?Sized> Drop for Inner<E> {
 
 impl<E: ?Sized + 'static> Sink<E> for Broadcaster<E> {
     fn try_write(&self, event: &E, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
-        let mut rest: Vec<(Arc<Entry<E>>, Journey)> = Vec::new();
+        let mut rest: Vec<(Shared<E>, Journey)> = Vec::new();
         let mut wait: Option<Wait> = None;
-        let _batch = pool::batch::begin();
-        let mut keep = |entry: &Arc<Entry<E>>, later: Option<(Wait, Journey)>| {
+        let mut keep = |entry: &Shared<E>, later: Option<(Wait, Journey)>| {
             if let Some((until, journey)) = later {
                 wait = Some(wait.map_or(until, |wait| wait.earlier(until)));
                 rest.push((entry.clone(), journey));
@@ -329,13 +327,13 @@ impl<E: ?Sized + 'static> Sink<E> for Broadcaster<E> {
     }
 
     fn poll_close(&self, how: Shutdown, waker: &Waker) -> Poll<Result<CloseReport, CloseError>> {
-        let pending: Vec<(usize, Arc<Entry<E>>)> = {
+        let pending: Vec<(usize, Shared<E>)> = {
             let mut closing = lock(&self.0.closing);
             let closing = closing.get_or_insert_with(|| {
                 let list = self.0.list.rcu(|list| list.sealed());
                 Closing { entries: list.entries.clone(), answers: list.entries.iter().map(|_| None).collect() }
             });
-            let open = |(index, _): &(usize, &Arc<Entry<E>>)| closing.answers[*index].is_none();
+            let open = |(index, _): &(usize, &Shared<E>)| closing.answers[*index].is_none();
             closing.entries.iter().enumerate().filter(open).map(|(index, entry)| (index, entry.clone())).collect()
         };
         // No lock is held while sinks are called.

@@ -75,12 +75,10 @@ impl<E, N> Entrance<E, N> {
     /// Makes an event and takes a place for it. In this order: a `make` that panics takes no place with it. A full intake makes none.
     #[inline]
     pub(crate) fn enter_with(&self, delivery: &mut Delivery<'_>, make: impl FnOnce() -> E) -> Result<E, WriteError> {
-        if self.intake.is_closed() {
-            return Err(WriteError::Closed);
-        }
         let ticket = match self.intake.capacity() {
-            Some(_) => self.find_room(delivery.resume().flatten(), delivery)?,
             None => None,
+            Some(_) if self.intake.is_closed() => return Err(WriteError::Closed),
+            Some(_) => self.find_room(delivery.resume().flatten(), delivery)?,
         };
         let event = make();
         self.reserve(ticket, delivery)?;

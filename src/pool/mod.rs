@@ -10,7 +10,6 @@
 //!
 //! Threads above the minimum end when they have been idle for a while.
 
-pub(crate) mod batch;
 mod keeper;
 pub(crate) mod scheduler;
 mod worker;
@@ -174,19 +173,10 @@ impl Pool {
     }
 
     pub(crate) fn post(&self, task: Arc<dyn Task>, lane: Lane) {
-        let Some(task) = batch::keep(self, task, lane) else { return };
-        self.post_all([(task, lane)]);
-    }
-
-    fn post_all(&self, tasks: impl IntoIterator<Item = (Arc<dyn Task>, Lane)>) {
-        self.0.0.scheduler.post(tasks);
+        self.0.0.scheduler.post(task, lane);
         if self.0.0.degraded.load(Ordering::Relaxed) != 0 {
             self.0.0.start().unwrap_or_default();
         }
-    }
-
-    fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
     }
 
     pub(crate) fn set_timer(&self, key: u64, before: Option<Instant>, at: Instant, task: Weak<dyn Task>) {

@@ -124,21 +124,17 @@ impl<T> Scheduler<T> {
         }
     }
 
-    /// Makes tasks ready. Takes no lock; makes a system call only if it is the one that wakes a parked worker, at most one for all.
-    pub(crate) fn post(&self, tasks: impl IntoIterator<Item = (T, Lane)>) {
-        let mut runnable = false;
-        for (task, lane) in tasks {
-            match lane {
-                Lane::Fast => self.fast.push(task),
-                Lane::Slow => self.slow.push(task),
-            }
-            runnable |= lane == Lane::Fast;
+    /// Makes `task` ready. Takes no lock; makes a system call only if it is the one that wakes a parked worker.
+    pub(crate) fn post(&self, task: T, lane: Lane) {
+        match lane {
+            Lane::Fast => self.fast.push(task),
+            Lane::Slow => self.slow.push(task),
         }
         // Pairs with the fence in `park`: either this sees the sleeper, or the sleeper sees the task.
         if !mutation!("pool_post_fence") {
             fence(Ordering::SeqCst);
         }
-        if runnable || self.has_slow_slot() {
+        if lane == Lane::Fast || self.has_slow_slot() {
             self.wake_one();
         }
     }

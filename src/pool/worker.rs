@@ -61,6 +61,6 @@ pub(super) fn turn(inner: &Arc<Inner>, worker: &mut Worker, task: Arc<dyn Task>,
     let lane = if began.elapsed() > SLOW_TURN { Lane::Slow } else { Lane::Fast };
     task.set_lane(lane);
     if outcome == Turn::Again {
-        inner.scheduler.post([(task, lane)]);
+        inner.scheduler.post(task, lane);
     }
 }

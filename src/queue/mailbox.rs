@@ -32,7 +32,6 @@ pub(super) struct Mailbox<E: Send> {
     closers: Wakers,
     aborting: Mutex<()>,
     pub(super) sink: Box<dyn Sink<E>>,
-    pub(super) pool: Pool,
     pub(super) waker: Waker,
     this: Weak<Self>,
     registration: Registration,
@@ -62,6 +61,7 @@ struct Closing {
 pub(super) struct Ready {
     pub(super) run: RunWord,
     lane: AtomicU8,
+    pool: Pool,
     /// The mailbox's reference to itself while it is not on a ready list and has no turn. Whoever sets the run word active takes it and
     /// posts it; the turn puts another back before the word shows that it is over. So a writer who wakes the mailbox counts no
     /// reference, which would cost it one more cache line; and a mailbox lives, with handles or without, until it has ended.
@@ -69,20 +69,14 @@ pub(super) struct Ready {
 }
 
 impl Ready {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(pool: Pool) -> Self {
         // Unknown sinks may block: they prove themselves in the slow lane.
-        Self { run: RunWord::new(), lane: AtomicU8::new(SLOW), me: Mutex::new(None) }
+        Self { run: RunWord::new(), lane: AtomicU8::new(SLOW), pool, me: Mutex::new(None) }
     }
 }
 
 impl<E: Send + 'static> Mailbox<E> {
-    pub(super) fn new(
-        id: SinkId,
-        name: Arc<str>,
-        entrance: Entrance<E, Ready>,
-        sink: Box<dyn Sink<E>>,
-        pool: Pool,
-    ) -> Arc<Self> {
+    pub(super) fn new(id: SinkId, name: Arc<str>, entrance: Entrance<E, Ready>, sink: Box<dyn Sink<E>>) -> Arc<Self> {
         let mailbox = Arc::new_cyclic(|this: &Weak<Self>| Self {
             id,
             name,
@@ -93,18 +87,12 @@ impl<E: Send + 'static> Mailbox<E> {
             closers: Wakers::new(),
             aborting: Mutex::default(),
             sink,
-            pool,
             waker: Arc::new(WakeMailbox(this.clone())).into(),
             this: this.clone(),
             registration: register(this.clone()),
         });
         *lock(&mailbox.ready().me) = Some(mailbox.clone());
         mailbox
-    }
-
-    #[inline]
-    pub(super) fn ready(&self) -> &Ready {
-        self.entrance.intake.beside()
     }
 
     /// Something happened: post the mailbox, unless it is posted or running.
@@ -115,7 +103,7 @@ impl<E: Send + 'static> Mailbox<E> {
             debug_assert!(me.is_some(), "a mailbox that is not active has its reference");
             if let Some(me) = me {
                 let lane = if ready.lane.load(Ordering::Relaxed) == FAST { Lane::Fast } else { Lane::Slow };
-                self.pool.post(me, lane);
+                self.ready().pool.post(me, lane);
             }
         }
     }
@@ -134,7 +122,7 @@ impl<E: Send + 'static> Mailbox<E> {
     }
 
     pub(super) fn clock(&self) -> &Clock {
-        self.pool.clock()
+        self.ready().pool.clock()
     }
 
     /// One event is done with. Whether the rest is aborted.
@@ -176,7 +164,7 @@ impl<E: Send + 'static> Mailbox<E> {
         };
         if let Some(at) = at {
             let task: Weak<dyn Task> = self.this.clone();
-            self.pool.set_timer(self.key(), drain.timer.replace(at), at, task);
+            self.ready().pool.set_timer(self.key(), drain.timer.replace(at), at, task);
         }
     }
 
@@ -282,6 +270,11 @@ impl<E: Send + 'static> Mailbox<E> {
 }
 
 impl<E: Send> Mailbox<E> {
+    #[inline]
+    pub(super) fn ready(&self) -> &Ready {
+        self.entrance.intake.beside()
+    }
+
     pub(super) fn ledger(&self) -> Ledger {
         self.drops.ledger(|| self.entrance.intake.left(), || self.entrance.intake.accepted())
     }
@@ -306,7 +299,7 @@ impl<E: Send> Drop for Mailbox<E> {
         std::mem::take(&mut self.registration).retire(|out| self.observe(out));
         let timer = self.drain.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).timer;
         if let Some(at) = timer {
-            self.pool.clear_timer(self.id.number(), at);
+            self.ready().pool.clear_timer(self.id.number(), at);
         }
     }
 }

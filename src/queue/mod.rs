@@ -102,7 +102,7 @@ impl<E: Send + 'static> Queue<E> {
         capacity: Option<u64>,
         overflow: Overflow,
     ) -> Self {
-        let mailbox = Mailbox::new(id, name, Entrance::new(capacity, overflow, Ready::new()), sink, pool);
+        let mailbox = Mailbox::new(id, name, Entrance::new(capacity, overflow, Ready::new(pool)), sink);
         let handle = Arc::new(Handle(mailbox.clone()));
         Self { mailbox, handle }
     }

@@ -65,9 +65,9 @@ impl Budget {
     /// One more event is done with. Whether that was the last of this turn.
     fn spend(&mut self) -> bool {
         self.served += 1;
-        // The clock is read at each power of two: after the first event, so that a sink that has become slow is noticed at once, and
-        // rarely enough to cost a fast one nothing.
-        self.served >= BUDGET || (self.served.is_power_of_two() && self.began.elapsed() > SLOW_TURN)
+        // The clock is read at each power of two from the second event on: soon enough to notice a sink that has become slow, and rarely enough to
+        // cost a fast one nothing.
+        self.served >= BUDGET || (self.served.is_power_of_two() && self.served > 1 && self.began.elapsed() > SLOW_TURN)
     }
 }
 
