@@ -212,6 +212,16 @@ impl<'a> Delivery<'a> {
         }
     }
 
+    /// Whether no stage below has saved or recorded anything.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.journey.frame.is_empty() && self.journey.history.is_none()
+    }
+
+    /// Takes out what the stages below have left, for one of several children that are called inside one [`fork`](Self::fork).
+    pub(crate) fn take_journey(&mut self) -> Journey {
+        mem::take(&mut self.journey)
+    }
+
     /// Calls the only child with its own frame. The history stays the same.
     pub fn nest<R>(&mut self, frame: &mut Frame, call: impl FnOnce(&mut Self) -> R) -> R {
         let lent = Lent {

@@ -74,6 +74,13 @@ pub trait Sink<E: ?Sized>: Send + Sync {
         None
     }
 
+    /// What a stage may call instead that writes often, where there is something nearer: a queue behind its handle. The handle is
+    /// kept beside it.
+    #[doc(hidden)]
+    fn direct(&self) -> Option<Arc<dyn Sink<E>>> {
+        None
+    }
+
     /// Writes `event`, parking the thread for as long as the sink is not ready. A [`Queue`](crate::Queue) without a bound never is.
     ///
     /// On a pool thread, that is inside another sink, it never parks: it answers [`WriteError::NotReady`], the
@@ -108,6 +115,9 @@ macro_rules! forward {
             }
             fn id(&self) -> Option<SinkId> {
                 (**self).id()
+            }
+            fn direct(&self) -> Option<Arc<dyn Sink<E>>> {
+                (**self).direct()
             }
             fn write(&self, event: &E) -> Result<(), WriteError> {
                 (**self).write(event)

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Poll, Waker};
 
+use crate::delivery::Delivery;
+use crate::error::{CloseError, WriteError};
+use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::wakers::Wakers;
 
@@ -10,7 +14,6 @@ use crate::wakers::Wakers;
 pub(super) struct Entry<S: ?Sized> {
     pub(super) id: SinkId,
     pub(super) gone: Arc<Gone>,
-    /// In here, not behind one more pointer: a broadcast to a thousand sinks is a thousand cache misses for each.
     pub(super) sink: S,
 }
 
@@ -38,34 +41,66 @@ impl<S: ?Sized> Drop for Entry<S> {
     }
 }
 
+/// A sink in a snapshot.
+pub(super) struct Member<E: ?Sized> {
+    /// What a broadcast calls: the sink itself, or [what is behind it](Sink::direct). A broadcast to a thousand idle sinks is a thousand cache misses
+    /// for each pointer on the way, unless the pointers lie one after the other as these do.
+    pub(super) direct: Arc<dyn Sink<E>>,
+    pub(super) entry: Shared<E>,
+}
+
+impl<E: ?Sized> Clone for Member<E> {
+    fn clone(&self) -> Self {
+        Self { direct: self.direct.clone(), entry: self.entry.clone() }
+    }
+}
+
+impl<E: ?Sized + 'static> Member<E> {
+    pub(super) fn new<S: Sink<E> + 'static>(id: SinkId, sink: S) -> Self {
+        let direct = sink.direct();
+        let entry = Arc::new(Entry { id, gone: Arc::default(), sink });
+        Self { direct: direct.unwrap_or_else(|| entry.clone()), entry }
+    }
+}
+
+impl<E: ?Sized, S: Sink<E>> Sink<E> for Entry<S> {
+    fn try_write(&self, event: &E, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
+        self.sink.try_write(event, delivery)
+    }
+
+    fn poll_close(&self, how: Shutdown, waker: &Waker) -> Poll<Result<CloseReport, CloseError>> {
+        self.sink.poll_close(how, waker)
+    }
+}
+
 /// One snapshot.
 pub(super) struct List<E: ?Sized> {
-    pub(super) entries: Vec<Shared<E>>,
+    pub(super) members: Vec<Member<E>>,
     pub(super) closed: bool,
 }
 
 impl<E: ?Sized> Clone for List<E> {
     fn clone(&self) -> Self {
-        Self { entries: self.entries.clone(), closed: self.closed }
+        Self { members: self.members.clone(), closed: self.closed }
     }
 }
 
 impl<E: ?Sized> List<E> {
     pub(super) fn empty() -> Self {
-        Self { entries: Vec::new(), closed: false }
+        Self { members: Vec::new(), closed: false }
     }
 
     pub(super) fn get(&self, id: SinkId) -> Option<&Shared<E>> {
-        self.entries.iter().find(|entry| entry.id == id)
+        self.members.iter().map(|member| &member.entry).find(|entry| entry.id == id)
     }
 
-    /// With `entry` at the end; unchanged if it is there already or the list is closed.
-    pub(super) fn with(self: &Arc<Self>, entry: &Shared<E>) -> Arc<Self> {
-        if self.closed || self.get(entry.id).is_some() {
+    /// With `member` at the end; unchanged if it is there already or the list is closed.
+    pub(super) fn with(self: &Arc<Self>, member: &Member<E>) -> Arc<Self> {
+        if self.closed || self.get(member.entry.id).is_some() {
             return self.clone();
         }
         let mut next = Self::clone(self);
-        next.entries.push(entry.clone());
+        next.members.push(member.clone());
         Arc::new(next)
     }
 
@@ -75,12 +110,12 @@ impl<E: ?Sized> List<E> {
             return self.clone();
         }
         let mut next = Self::clone(self);
-        next.entries.retain(|entry| entry.id != id);
+        next.members.retain(|member| member.entry.id != id);
         Arc::new(next)
     }
 
     /// Closed, with its sinks.
     pub(super) fn sealed(&self) -> Self {
-        Self { entries: self.entries.clone(), closed: true }
+        Self { members: self.members.clone(), closed: true }
     }
 }

@@ -25,7 +25,7 @@ use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
 use crate::telemetry::{Observations, Observe, Registration, as_gauge, names as metric, register};
-use list::{Entry, Gone, List, Shared};
+use list::{Gone, List, Member, Shared};
 
 /// Writes every event to all of its sinks, one after the other, on the writer's thread. Put a [`Queue`](crate::Queue) before each sink that takes
 /// time: then a broadcast costs a push for each.
@@ -79,7 +79,17 @@ struct Closing<E: ?Sized> {
 }
 
 /// What is kept of an event that some sinks have not taken: those sinks, each with its part of the journey.
-struct Rest<E: ?Sized>(Vec<(Shared<E>, Journey)>);
+struct Rest<E: ?Sized> {
+    sinks: Vec<(Shared<E>, Journey)>,
+    /// When the first of them may be ready.
+    wait: Option<Wait>,
+}
+
+impl<E: ?Sized> Default for Rest<E> {
+    fn default() -> Self {
+        Self { sinks: Vec::new(), wait: None }
+    }
+}
 
 impl<E: ?Sized + 'static> Clone for Broadcaster<E> {
     fn clone(&self) -> Self {
@@ -133,8 +143,8 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
     /// [`WriteError::Closed`].
     pub fn add(&self, sink: impl Sink<E> + 'static) -> Result<SinkId, WriteError> {
         let id = sink.id().unwrap_or_else(SinkId::unique);
-        let entry: Shared<E> = Arc::new(Entry { id, gone: Arc::default(), sink });
-        let before = self.0.list.rcu(|list| list.with(&entry));
+        let member = Member::new(id, sink);
+        let before = self.0.list.rcu(|list| list.with(&member));
         if before.closed { Err(WriteError::Closed) } else { Ok(id) }
     }
 
@@ -230,23 +240,60 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
         &self.0.name
     }
 
-    /// Offers an event to one sink. `Some`: it was not ready.
-    fn offer(
-        &self,
-        entry: &Shared<E>,
-        event: &E,
-        delivery: &mut Delivery<'_>,
-        mut journey: Journey,
-    ) -> Option<(Wait, Journey)> {
-        let write = || delivery.fork(&mut journey, |delivery| entry.sink.try_write(event, delivery));
-        let lost = match catch_unwind(AssertUnwindSafe(write)) {
-            Ok(Ok(())) => return None,
-            Ok(Err(WriteError::NotReady(wait))) => return Some((wait, journey)),
-            Ok(Err(error)) => self.refused(entry.id, &error),
-            Err(_) => DropReason::Panicked,
-        };
-        lock(&self.0.lost).add(lost, 1);
-        None
+    /// Offers an event to sinks that have not seen it. One catch for all of them: what it costs is instructions between one sink's cache misses
+    /// and the next one's, which the processor then cannot fetch at the same time.
+    fn offer_first(&self, members: &[Member<E>], event: &E, delivery: &mut Delivery<'_>) -> Rest<E> {
+        let mut rest = Rest::default();
+        let mut next = 0;
+        while next < members.len() {
+            let offer = || {
+                // Fresh for each: what a sink leaves in it is taken out below.
+                delivery.fork(&mut Journey::default(), |delivery| {
+                    while let Some(Member { direct, entry }) = members.get(next) {
+                        next += 1;
+                        let answer = direct.try_write(event, delivery);
+                        if answer.is_err() || !delivery.is_fresh() {
+                            self.note(entry, answer, delivery.take_journey(), &mut rest);
+                        }
+                    }
+                });
+            };
+            if catch_unwind(AssertUnwindSafe(offer)).is_err() {
+                self.lose(DropReason::Panicked);
+            }
+        }
+        rest
+    }
+
+    /// Offers an event again to the sinks that were not ready.
+    #[cold]
+    fn offer_again(&self, saved: Rest<E>, event: &E, delivery: &mut Delivery<'_>) -> Rest<E> {
+        let mut rest = Rest::default();
+        for (entry, mut journey) in saved.sinks {
+            let write = || delivery.fork(&mut journey, |delivery| entry.sink.try_write(event, delivery));
+            match catch_unwind(AssertUnwindSafe(write)) {
+                Ok(answer) => self.note(&entry, answer, journey, &mut rest),
+                Err(_) => self.lose(DropReason::Panicked),
+            }
+        }
+        rest
+    }
+
+    /// What one sink has answered.
+    #[cold]
+    fn note(&self, entry: &Shared<E>, answer: Result<(), WriteError>, journey: Journey, rest: &mut Rest<E>) {
+        match answer {
+            Ok(()) => {}
+            Err(WriteError::NotReady(wait)) => {
+                rest.wait = Some(rest.wait.map_or(wait, |other| other.earlier(wait)));
+                rest.sinks.push((entry.clone(), journey));
+            }
+            Err(error) => self.lose(self.refused(entry.id, &error)),
+        }
+    }
+
+    fn lose(&self, reason: DropReason) {
+        lock(&self.0.lost).add(reason, 1);
     }
 
     #[cold]
@@ -269,7 +316,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
 impl<E: ?Sized> Inner<E> {
     fn len(&self) -> usize {
         let list = self.list.load();
-        if list.closed { 0 } else { list.entries.len() }
+        if list.closed { 0 } else { list.members.len() }
     }
 }
 
@@ -293,34 +340,21 @@ impl<E: ?Sized> Drop for Inner<E> {
 
 impl<E: ?Sized + 'static> Sink<E> for Broadcaster<E> {
     fn try_write(&self, event: &E, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
-        let mut rest: Vec<(Shared<E>, Journey)> = Vec::new();
-        let mut wait: Option<Wait> = None;
-        let mut keep = |entry: &Shared<E>, later: Option<(Wait, Journey)>| {
-            if let Some((until, journey)) = later {
-                wait = Some(wait.map_or(until, |wait| wait.earlier(until)));
-                rest.push((entry.clone(), journey));
+        let rest = match delivery.resume() {
+            Some(saved) => self.offer_again(saved, event, delivery),
+            None => {
+                let list = self.0.list.load();
+                if list.closed {
+                    return Err(WriteError::Closed);
+                }
+                self.0.writes.fetch_add(1, Ordering::Relaxed);
+                self.offer_first(&list.members, event, delivery)
             }
         };
-        if let Some(Rest(saved)) = delivery.resume() {
-            for (entry, journey) in saved {
-                let later = self.offer(&entry, event, delivery, journey);
-                keep(&entry, later);
-            }
-        } else {
-            let list = self.0.list.load();
-            if list.closed {
-                return Err(WriteError::Closed);
-            }
-            self.0.writes.fetch_add(1, Ordering::Relaxed);
-            for entry in &list.entries {
-                let later = self.offer(entry, event, delivery, Journey::default());
-                keep(entry, later);
-            }
-        }
-        match wait {
+        match rest.wait {
             None => Ok(()),
             Some(wait) => {
-                delivery.save(Rest(rest));
+                delivery.save(rest);
                 Err(WriteError::NotReady(wait))
             }
         }
@@ -331,7 +365,8 @@ impl<E: ?Sized + 'static> Sink<E> for Broadcaster<E> {
             let mut closing = lock(&self.0.closing);
             let closing = closing.get_or_insert_with(|| {
                 let list = self.0.list.rcu(|list| list.sealed());
-                Closing { entries: list.entries.clone(), answers: list.entries.iter().map(|_| None).collect() }
+                let entries: Vec<_> = list.members.iter().map(|member| member.entry.clone()).collect();
+                Closing { answers: entries.iter().map(|_| None).collect(), entries }
             });
             let open = |(index, _): &(usize, &Shared<E>)| closing.answers[*index].is_none();
             closing.entries.iter().enumerate().filter(open).map(|(index, entry)| (index, entry.clone())).collect()

@@ -95,6 +95,15 @@ impl<E: Send + 'static> Mailbox<E> {
         mailbox
     }
 
+    /// Puts an event into the place that was taken for it.
+    #[inline]
+    pub(super) fn push(&self, event: E) {
+        self.entrance.intake.push(event);
+        if self.ready().run.is_idle() {
+            self.wake_by_ref();
+        }
+    }
+
     /// Something happened: post the mailbox, unless it is posted or running.
     pub(super) fn wake_by_ref(&self) {
         let ready = self.ready();

@@ -117,19 +117,10 @@ impl<E: Send + 'static> Queue<E> {
     pub fn send(&self, event: E) -> Result<(), SendError<E>> {
         match self.mailbox.entrance.enter() {
             Ok(()) => {
-                self.push(event);
+                self.mailbox.push(event);
                 Ok(())
             }
             Err(error) => Err(SendError { event, error }),
-        }
-    }
-
-    /// Puts the event into the place that is reserved for it.
-    #[inline]
-    fn push(&self, event: E) {
-        self.mailbox.entrance.intake.push(event);
-        if self.mailbox.ready().run.is_idle() {
-            self.mailbox.wake_by_ref();
         }
     }
 
@@ -159,11 +150,8 @@ impl<E: Send + 'static> Queue<E> {
 }
 
 impl<E: Clone + Send + 'static> Sink<E> for Queue<E> {
-    /// Stores a clone of the event. It is cloned before a place is taken: a `Clone` that panics takes no place with it.
     fn try_write(&self, event: &E, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
-        let event = self.mailbox.entrance.enter_with(delivery, || event.clone())?;
-        self.push(event);
-        Ok(())
+        self.mailbox.try_write(event, delivery)
     }
 
     fn poll_close(&self, how: Shutdown, waker: &Waker) -> Poll<Result<CloseReport, CloseError>> {
@@ -172,6 +160,23 @@ impl<E: Clone + Send + 'static> Sink<E> for Queue<E> {
 
     fn id(&self) -> Option<SinkId> {
         Some(self.mailbox.id)
+    }
+
+    fn direct(&self) -> Option<Arc<dyn Sink<E>>> {
+        Some(self.mailbox.clone())
+    }
+}
+
+impl<E: Clone + Send + 'static> Sink<E> for Mailbox<E> {
+    /// Stores a clone of the event. It is cloned before a place is taken: a `Clone` that panics takes no place with it.
+    fn try_write(&self, event: &E, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
+        let event = self.entrance.enter_with(delivery, || event.clone())?;
+        self.push(event);
+        Ok(())
+    }
+
+    fn poll_close(&self, how: Shutdown, waker: &Waker) -> Poll<Result<CloseReport, CloseError>> {
+        Self::poll_close(self, how, waker)
     }
 }
 

@@ -70,21 +70,7 @@ impl Sinkworks {
                 reached.one();
                 Ok(())
             });
-            let q = match std::env::var("T") {
-                Ok(t) => {
-                    use std::sync::OnceLock;
-                    static P: OnceLock<sinkworks::Pool> = OnceLock::new();
-                    Queue::builder(sink)
-                        .pool(P.get_or_init(|| {
-                            let t: usize = t.parse().unwrap();
-                            sinkworks::Pool::builder().threads(t).max_threads(t).build().unwrap()
-                        }))
-                        .build()
-                        .unwrap()
-                }
-                _ => Queue::new(sink),
-            };
-            broadcaster.add(q).expect("it is open");
+            broadcaster.add(Queue::new(sink)).expect("it is open");
         }
         Self { broadcaster, reached }
     }
