@@ -9,10 +9,14 @@ use std::time::{Duration, Instant};
 use sinkworks::{Broadcaster, Queue, Sink, sink_fn};
 use tokio::sync::mpsc;
 
-/// Medians of the writer's time, in µs.
+/// Medians over all rounds.
 pub struct Figures {
+    /// The writer's time, in µs.
     pub ours: f64,
+    /// The same for tokio's tasks.
     pub tokio: f64,
+    /// Ours by tokio's, round by round: the machine's own changes of speed hit both.
+    pub ratio: f64,
 }
 
 pub fn compare(queues: u64, rounds: usize) -> Figures {
@@ -26,12 +30,13 @@ pub fn compare(queues: u64, rounds: usize) -> Figures {
             b.push(measured.1);
         }
     }
-    Figures { ours: median(a), tokio: median(b) }
+    let ratio = a.iter().zip(&b).map(|(ours, tokio)| ours / tokio).collect();
+    Figures { ours: median(a), tokio: median(b), ratio: median(ratio) }
 }
 
-fn median(mut times: Vec<Duration>) -> f64 {
-    times.sort_unstable();
-    times[times.len() / 2].as_secs_f64() * 1e6
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 #[derive(Clone, Default)]
@@ -42,8 +47,8 @@ impl Reached {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How long `write` takes, which reaches `n` receivers; then waits until it has, and until everyone sleeps.
-    fn after(&self, n: u64, write: impl FnOnce()) -> Duration {
+    /// How long `write` takes in µs, which reaches `n` receivers; then waits until it has, and until everyone sleeps.
+    fn after(&self, n: u64, write: impl FnOnce()) -> f64 {
         let target = self.0.load(Ordering::Relaxed) + n;
         let began = Instant::now();
         write();
@@ -52,7 +57,7 @@ impl Reached {
             std::thread::sleep(Duration::from_micros(100));
         }
         std::thread::sleep(Duration::from_millis(5));
-        took
+        took.as_secs_f64() * 1e6
     }
 }
 

@@ -13,8 +13,8 @@ fn main() -> ExitCode {
     println!("scenario contender figure unit ratio");
     let mut kept = true;
     for (queues, promised) in [(10, None), (100, None), (1_000, Some(1.5))] {
-        let figures = idle::compare(queues, 31);
-        let ratio = figures.ours / figures.tokio;
+        let figures = idle::compare(queues, 201);
+        let ratio = figures.ratio;
         println!("idle-{queues} sinkworks {:.1} µs 1.00", figures.ours);
         println!("idle-{queues} tokio-tasks {:.1} µs {ratio:.2}", figures.tokio);
         if promised.is_some_and(|promised| ratio > promised) {
