@@ -22,6 +22,7 @@ use std::time::Instant;
 use crate::block;
 use crate::clock::Clock;
 use crate::error::Failure;
+use crate::pool::batch::Batch;
 
 /// What tells an event from others of the same holder, the same through all attempts: its place in the queue that delivers it
 /// (counted from 0), or for a blocking `write` a number that no other such write of this process has.
@@ -102,20 +103,22 @@ pub struct Delivery<'a> {
     id: Option<EventId>,
     journey: Journey,
     last: bool,
+    /// Where a broadcast collects the queues that become ready by it.
+    batch: Option<Batch>,
 }
 
 impl<'a> Delivery<'a> {
     /// The delivery of an event that the calling thread holds: its waker unparks this thread, its clock is the system's.
     #[must_use]
     pub fn from_thread() -> Self {
-        Self { holder: Holder::Thread, id: None, journey: Journey::default(), last: false }
+        Self { holder: Holder::Thread, id: None, journey: Journey::default(), last: false, batch: None }
     }
 
     /// The delivery of event `id`, to be resumed with what [`into_journey`](Self::into_journey) gave back last time, or
     /// with an empty journey. For whoever drives sinks without a [`Queue`](crate::Queue).
     #[must_use]
     pub fn resume_with(waker: &'a Waker, clock: &'a Clock, id: EventId, journey: Journey) -> Self {
-        Self { holder: Holder::Driver { waker, clock }, id: Some(id), journey, last: false }
+        Self { holder: Holder::Driver { waker, clock }, id: Some(id), journey, last: false, batch: None }
     }
 
     /// Marks this as the last offer: whoever answers that it is not ready loses the event. A retrying sink then makes its attempt
@@ -210,6 +213,21 @@ impl<'a> Delivery<'a> {
                 None
             }
         }
+    }
+
+    /// Where queues that become ready are collected, if they are.
+    pub(crate) fn batch(&mut self) -> Option<&mut Batch> {
+        self.batch.as_mut()
+    }
+
+    /// Collects from now on.
+    pub(crate) fn begin_batch(&mut self) {
+        self.batch.get_or_insert_default();
+    }
+
+    /// Makes ready what was collected, and collects no longer.
+    pub(crate) fn end_batch(&mut self) {
+        self.batch = None;
     }
 
     /// Whether no stage below has saved or recorded anything.

@@ -47,11 +47,13 @@ pub(super) struct Member<E: ?Sized> {
     /// for each pointer on the way, unless the pointers lie one after the other as these do.
     pub(super) direct: Arc<dyn Sink<E>>,
     pub(super) entry: Shared<E>,
+    /// Writing to it makes a mailbox ready, and does not block.
+    pub(super) is_queue: bool,
 }
 
 impl<E: ?Sized> Clone for Member<E> {
     fn clone(&self) -> Self {
-        Self { direct: self.direct.clone(), entry: self.entry.clone() }
+        Self { direct: self.direct.clone(), entry: self.entry.clone(), is_queue: self.is_queue }
     }
 }
 
@@ -59,7 +61,8 @@ impl<E: ?Sized + 'static> Member<E> {
     pub(super) fn new<S: Sink<E> + 'static>(id: SinkId, sink: S) -> Self {
         let direct = sink.direct();
         let entry = Arc::new(Entry { id, gone: Arc::default(), sink });
-        Self { direct: direct.unwrap_or_else(|| entry.clone()), entry }
+        let is_queue = direct.is_some();
+        Self { direct: direct.unwrap_or_else(|| entry.clone()), entry, is_queue }
     }
 }
 

@@ -249,8 +249,13 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
             let offer = || {
                 // Fresh for each: what a sink leaves in it is taken out below.
                 delivery.fork(&mut Journey::default(), |delivery| {
-                    while let Some(Member { direct, entry }) = members.get(next) {
+                    while let Some(Member { direct, entry, is_queue }) = members.get(next) {
                         next += 1;
+                        if *is_queue {
+                            delivery.begin_batch();
+                        } else {
+                            delivery.end_batch();
+                        }
                         let answer = direct.try_write(event, delivery);
                         if answer.is_err() || !delivery.is_fresh() {
                             self.note(entry, answer, delivery.take_journey(), &mut rest);
@@ -262,6 +267,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
                 self.lose(DropReason::Panicked);
             }
         }
+        delivery.end_batch();
         rest
     }
 

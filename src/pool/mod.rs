@@ -10,6 +10,7 @@
 //!
 //! Threads above the minimum end when they have been idle for a while.
 
+pub(crate) mod batch;
 mod keeper;
 pub(crate) mod scheduler;
 mod worker;
@@ -173,10 +174,18 @@ impl Pool {
     }
 
     pub(crate) fn post(&self, task: Arc<dyn Task>, lane: Lane) {
-        self.0.0.scheduler.post(task, lane);
+        self.post_all([(task, lane)]);
+    }
+
+    fn post_all(&self, tasks: impl IntoIterator<Item = (Arc<dyn Task>, Lane)>) {
+        self.0.0.scheduler.post_all(tasks);
         if self.0.0.degraded.load(Ordering::Relaxed) != 0 {
             self.0.0.start().unwrap_or_default();
         }
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     pub(crate) fn set_timer(&self, key: u64, before: Option<Instant>, at: Instant, task: Weak<dyn Task>) {

@@ -127,15 +127,24 @@ impl<T> Scheduler<T> {
 
     /// Makes `task` ready. Takes no lock; makes a system call only if it is the one that wakes a parked worker.
     pub(crate) fn post(&self, task: T, lane: Lane) {
-        match lane {
-            Lane::Fast => self.fast.push(task),
-            Lane::Slow => self.slow.push(task),
+        self.post_all([(task, lane)]);
+    }
+
+    /// The same for many, with at most one wake.
+    pub(crate) fn post_all(&self, tasks: impl IntoIterator<Item = (T, Lane)>) {
+        let mut any_fast = false;
+        for (task, lane) in tasks {
+            match lane {
+                Lane::Fast => self.fast.push(task),
+                Lane::Slow => self.slow.push(task),
+            }
+            any_fast |= lane == Lane::Fast;
         }
         // Pairs with the fence in `park`: either this sees the sleeper, or the sleeper sees the task.
         if !mutation!("pool_post_fence") {
             fence(Ordering::SeqCst);
         }
-        if lane == Lane::Fast || self.has_slow_slot() {
+        if any_fast || self.has_slow_slot() {
             self.wake_one();
         }
     }

@@ -14,6 +14,7 @@ use crate::delivery::Journey;
 use crate::error::CloseError;
 use crate::intake::entrance::Entrance;
 use crate::ledger::{DropCounters, DropReason, Ledger};
+use crate::pool::batch::Batch;
 use crate::pool::{Lane, Pool, Task, Turn};
 use crate::shutdown::{CloseReport, ComponentReport, Shutdown};
 use crate::sink::{Sink, SinkId};
@@ -97,22 +98,29 @@ impl<E: Send + 'static> Mailbox<E> {
 
     /// Puts an event into the place that was taken for it.
     #[inline]
-    pub(super) fn push(&self, event: E) {
+    pub(super) fn push(&self, event: E, batch: Option<&mut Batch>) {
         self.entrance.intake.push(event);
         if self.ready().run.is_idle() {
-            self.wake_by_ref();
+            self.wake_into(batch);
         }
     }
 
     /// Something happened: post the mailbox, unless it is posted or running.
     pub(super) fn wake_by_ref(&self) {
+        self.wake_into(None);
+    }
+
+    fn wake_into(&self, batch: Option<&mut Batch>) {
         let ready = self.ready();
         if ready.run.wake() {
             let me = lock(&ready.me).take();
             debug_assert!(me.is_some(), "a mailbox that is not active has its reference");
             if let Some(me) = me {
                 let lane = if ready.lane.load(Ordering::Relaxed) == FAST { Lane::Fast } else { Lane::Slow };
-                self.ready().pool.post(me, lane);
+                match batch {
+                    Some(batch) => batch.push(&ready.pool, me, lane),
+                    None => ready.pool.post(me, lane),
+                }
             }
         }
     }

@@ -117,7 +117,7 @@ impl<E: Send + 'static> Queue<E> {
     pub fn send(&self, event: E) -> Result<(), SendError<E>> {
         match self.mailbox.entrance.enter() {
             Ok(()) => {
-                self.mailbox.push(event);
+                self.mailbox.push(event, None);
                 Ok(())
             }
             Err(error) => Err(SendError { event, error }),
@@ -171,7 +171,7 @@ impl<E: Clone + Send + 'static> Sink<E> for Mailbox<E> {
     /// Stores a clone of the event. It is cloned before a place is taken: a `Clone` that panics takes no place with it.
     fn try_write(&self, event: &E, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
         let event = self.entrance.enter_with(delivery, || event.clone())?;
-        self.push(event);
+        self.push(event, delivery.batch());
         Ok(())
     }
 
