@@ -21,6 +21,7 @@ fn refusing(strategy: impl RetryStrategy + 'static) -> Queue<u64> {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "measures time: run in release")]
 fn a_thousand_refusing_destinations_cost_no_thread_and_close_in_time() {
     let broadcaster = Broadcaster::new();
     let mut queues = Vec::new();
