@@ -38,7 +38,7 @@
 //! ```
 //!
 //! **No event is left lying.** Of (W) and (T) one comes first in the one order of all such fences. If (W), the turn's last look finds the event. If (T), the writer
-//! finds `run` at 0 and wakes. The turn never waits for a writer that has entered and not yet pushed: that writer passes (W) later.
+//! finds `run` at 0 and wakes, or finds it active anew, and that turn too ends with a (T). The turn never waits for a writer that has entered and not yet pushed: that writer passes (W) later.
 //!
 //! **No event is lost at a close.** A write and a close meet in one read-modify-write on `entered`. A writer before the close is counted in `last`, and the
 //! turn does not close the destination until `left` has reached `last`, so not before that writer has pushed and its event is done with.
