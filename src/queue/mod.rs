@@ -8,7 +8,7 @@
 //! | word | what it holds | who changes it |
 //! |---|---|---|
 //! | `entered` | how many events were accepted, and the bit `CLOSED` | writers, the closer |
-//! | `left` | how many are done with, delivered or dropped, and the bit `ABORTED` | the turn, the aborting closer |
+//! | `left` | how many are done with, delivered or dropped, and the bits `ABORTED` and `QUIET` | the turn, the aborting closer |
 //! | `last` | `MAX`; once closed, how many were accepted in all | the first closer |
 //! | `run` | whether the mailbox needs a worker: the table in [`run`] | everyone, see there |
 //!
@@ -26,7 +26,7 @@
 //! turn():    loop
 //!              run.fetch_and(!(WAKE | HOLD))
 //!              offer the held event, or else pop one, up to a budget
-//!                taken, or lost:  left.fetch_add(one); it had ABORTED: give up all that is there
+//!                taken, or lost:  left.fetch_add(one); ABORTED is set: give up all that is there
 //!                not ready:       keep the event, set its timer; stop: hold
 //!              budget spent:      again later; run stays ACTIVE
 //!              hold:              put `me` back; run.cas(ACTIVE -> HOLD), or again
@@ -46,8 +46,9 @@
 //! never is; the closer wakes the mailbox after them.
 //!
 //! **An abort meets the turn in `left`.** `left.fetch_or(ABORTED)` splits the events: those that had left were decided before; the next one may be inside
-//! the sink, where nobody can interrupt it; none after it is offered, since the turn sees the bit in the very step that takes an event out. The closer gives
-//! up the rest itself if no turn runs, and otherwise leaves them to that turn. What a writer pushes later is given up when it comes.
+//! the sink, where nobody can interrupt it; none after it is offered, since the turn looks at this word whenever an event has left. The closer gives up the
+//! rest itself if no turn runs, and otherwise leaves them to that turn. What a writer pushes later is given up when it comes. Once the queue is
+//! closed, the turn says in the same word when it is not offering (`QUIET`), so that the report counts an event as in flight only if there may be one.
 //!
 //! # The reference to itself
 //!
