@@ -206,12 +206,11 @@ impl<'a> Delivery<'a> {
     pub fn resume<T: Any + Send>(&mut self) -> Option<T> {
         // The usual case, without a call into `Any`.
         let saved = self.journey.frame.0.take()?;
-        match saved.downcast() {
-            Ok(state) => Some(*state),
-            Err(_) => {
-                debug_assert!(false, "the saved state belongs to another stage");
-                None
-            }
+        if let Ok(state) = saved.downcast() {
+            Some(*state)
+        } else {
+            debug_assert!(false, "the saved state belongs to another stage");
+            None
         }
     }
 

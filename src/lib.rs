@@ -1,32 +1,126 @@
-//! Composable event sinks.
+//! Composable event sinks: queues, retries with a breaker, and fan-out, with an exact account of every event.
+//!
+//! A service writes events on its request path. The write must be cheap and must not wait for whoever receives them. So events go
+//! into a [`Queue`], and a [`Pool`] of threads delivers them: to a function, a file, a webhook, or whatever else is a [`Sink`].
+//!
+//! ```text
+//! service ── write ──> Broadcaster ──> Queue ──> RetryingSink (Breaker) ──> your Sink
+//!                           ├────────> Filter ──> Queue ──> your Sink
+//!                           └────────> Channel ──> a reader in the same process
+//! ```
+//!
+//! ```
+//! use std::time::Duration;
+//! use sinkworks::{Breaker, Broadcaster, Shutdown, Sink, SinkExt, sink_fn};
+//!
+//! let archive = sink_fn(|event: &String| {
+//!     println!("archived: {event}");
+//!     Ok(())
+//! });
+//! let broadcaster = Broadcaster::new();
+//! broadcaster.add(archive.retrying(Breaker::new(5, Duration::from_secs(1))).queued())?;
+//!
+//! broadcaster.write(&"signed up".to_owned())?;
+//! let report = broadcaster.close(Shutdown::within(Duration::from_secs(5)))?;
+//! assert_eq!((report.dropped(), report.in_flight()), (0, 0));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The way of an event
+//!
+//! 1. A [`Broadcaster`] offers it to each of its sinks, on the writer's thread. A [`Filter`] lets some events pass.
+//! 2. A [`Queue`] stores it; this is where a write ends. A [`Channel`] does the same for a reader in the same process.
+//! 3. A worker of the [`Pool`] gives the queue a turn, which offers its events to the next sink, one at a time and in order.
+//! 4. A [`RetryingSink`] repeats what fails, as a [`RetryStrategy`] says: a [`Breaker`], an [`ExponentialBackoff`], or a pair of them. Waiting, it
+//!    holds no thread.
+//! 5. The last sink takes it: a function ([`sink_fn`]), a type of yours that is a [`Sink`], or the `Webhook` of this crate.
+//!
+//! With each event goes its [`Delivery`], in which stages remember what they must; stages answer with a [`WriteError`]. Components that hold
+//! events keep a [`Ledger`]: `accepted = delivered + dropped + pending`. A close begins at the top and ends with a [`CloseReport`] of
+//! all of them. [`telemetry`] hands the same numbers to the `metrics` crate.
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `prometheus` | `telemetry::serve` and `telemetry::Exporter`: the metrics for a Prometheus scrape |
+//! | `webhook` | the module `webhook`: events as JSON over HTTP or HTTPS. Its TLS needs a C compiler to build |
+//! | `test-util` | the module `test_util`: a manual clock, ready-made sinks, and a check that a sink keeps the contract |
+//!
+//! # Limits
+//!
+//! - **Memory only.** Queues are not durable. What is pending when the process ends, however it ends, is lost. [`close`](Sink::close) first,
+//!   with a deadline: [`Shutdown::within`].
+//! - **Process exit.** Nothing runs at exit by itself. Dropping the last handle of a queue begins a drain in the background; a `main` that
+//!   returns does not wait for it.
+//! - **Fork.** A child process made by `fork` has no worker threads: what is written there stays pending.
+//! - **Delivered** means that the destination's write answered `Ok`. A write that failed may still have arrived: behind a timeout the receiver
+//!   may see an event twice.
+//! - **A sink that blocks** holds a thread until it returns. A pool grows for it, up to its maximum.
+//! - **Cycles** of bounded queues can wait for each other's room for ever.
 
-mod block;
-mod broadcaster;
-mod channel;
-mod clock;
-mod compose;
+// The contract that every part keeps.
+
+// What a sink is.
+mod sink;
+// The state of one event's journey.
 mod delivery;
+// Why a write, a close or a build did not succeed.
 mod error;
-mod filter;
-mod intake;
+// How a pipeline ends, and the report.
+mod shutdown;
+// What became of every event.
 mod ledger;
+
+// The way of an event.
+
+// Fan-out.
+mod broadcaster;
+// Which events pass.
+mod filter;
+// How a writer gets a place in a queue or a channel.
+mod intake;
+// Between a writer and a sink.
+mod queue;
+// Trying again, and when.
+mod retry;
+// The end of the way: a reader in this process.
+mod channel;
+// The end of the way: an HTTP endpoint.
+#[cfg(feature = "webhook")]
+pub mod webhook;
+// The stages as methods.
+mod compose;
+
+// What lies under the way.
+
+// The threads: workers and the keeper of timers.
+mod pool;
+// Monotonic time.
+mod clock;
+// The blocking forms of write and close.
+mod block;
+// Whom to wake.
+mod wakers;
+// Names of components.
+mod names;
+// Metrics.
+pub mod telemetry;
+// The switch between the real primitives and the models'.
+mod sync;
+
+// For tests.
+
+// What tests of pipelines need.
+#[cfg(feature = "test-util")]
+pub mod test_util;
+// The models of the concurrency.
 #[cfg(sinkworks_loom)]
 #[doc(hidden)]
 #[path = "../loom-tests/models/mod.rs"]
 pub mod models;
-mod names;
-mod pool;
-mod queue;
-mod retry;
-mod shutdown;
-mod sink;
-mod sync;
-pub mod telemetry;
-#[cfg(feature = "test-util")]
-pub mod test_util;
-mod wakers;
-#[cfg(feature = "webhook")]
-pub mod webhook;
 
 pub use broadcaster::Broadcaster;
 pub use channel::{Channel, ChannelBuilder, Iter, Receiver, RecvError};
@@ -46,3 +140,8 @@ pub use retry::{
 pub use shutdown::{CloseReport, ComponentReport, Shutdown};
 pub use sink::{Sink, SinkFn, SinkId, sink_fn};
 pub use wakers::Wakers;
+
+/// The README's examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -42,6 +42,7 @@ impl Healthy {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "measures time: run in release")]
 fn a_healthy_queue_keeps_its_latency_beside_two_hundred_that_swallow_requests() {
     let pool = Pool::builder().name("swallowing").build().unwrap();
     let healthy = Healthy::new(&pool);

@@ -144,7 +144,6 @@ impl Pool {
     }
 
     /// A pool with options.
-    #[must_use]
     pub fn builder() -> PoolBuilder {
         PoolBuilder {
             name: "pool".to_owned(),

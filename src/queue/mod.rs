@@ -2,6 +2,61 @@
 //!
 //! The parts, in the order that an event meets them: the `intake` lets it in, [`run`] decides whether the mailbox must be woken, the pool gives the mailbox a
 //! [`turn`], which delivers; [`mailbox`] holds them together and closes.
+//!
+//! # The words
+//!
+//! | word | what it holds | who changes it |
+//! |---|---|---|
+//! | `entered` | how many events were accepted, and the bit `CLOSED` | writers, the closer |
+//! | `left` | how many are done with, delivered or dropped, and the bits `ABORTED` and `QUIET` | the turn, the aborting closer |
+//! | `last` | `MAX`; once closed, how many were accepted in all | the first closer |
+//! | `run` | whether the mailbox needs a worker: the table in [`run`] | everyone, see there |
+//!
+//! # The protocol
+//!
+//! ```text
+//! write(e):  p = entered.fetch_add(one)                    // a bounded queue: by compare-exchange against `left`
+//!            p has CLOSED: answer Closed                   // no undo: `last` is frozen already
+//!            push e; fence(SeqCst)                         // (W)
+//!            run is 0: wake()
+//! wake():    run.fetch_or(ACTIVE | WAKE) had no ACTIVE: take `me`, post it
+//! close():   p = entered.fetch_or(CLOSED)
+//!            p had no CLOSED: last = count of p
+//!            wake everyone in line for room; wake()
+//! turn():    loop
+//!              run.fetch_and(!(WAKE | HOLD))
+//!              offer the held event, or else pop one, up to a budget
+//!                taken, or lost:  left.fetch_add(one); ABORTED is set: give up all that is there
+//!                not ready:       keep the event, set its timer; stop: hold
+//!              budget spent:      again later; run stays ACTIVE
+//!              hold:              put `me` back; run.cas(ACTIVE -> HOLD), or again
+//!              empty, left == last: close the destination; ready: end, run stays ACTIVE for ever; pending: hold
+//!              empty:             put `me` back; run.cas(ACTIVE -> 0), or again
+//!                                 fence(SeqCst)            // (T)
+//!                                 nothing to pop: end
+//!                                 run.cas(0 -> ACTIVE): again; else somebody else has posted it: end
+//! ```
+//!
+//! **No event is left lying.** Of (W) and (T) one comes first in the one order of all such fences. If (W), the turn's last look finds the event. If (T), the writer
+//! finds `run` at 0 and wakes, or finds it active anew, and that turn too ends with a (T). The turn never waits for a writer that has entered and not yet pushed: that writer passes (W) later.
+//!
+//! **No event is lost at a close.** A write and a close meet in one read-modify-write on `entered`. A writer before the close is counted in `last`, and the
+//! turn does not close the destination until `left` has reached `last`, so not before that writer has pushed and its event is done with.
+//! A writer after the close is refused, although the count has moved. Between the closer's two steps `last` is still `MAX`, which `left`
+//! never is; the closer wakes the mailbox after them.
+//!
+//! **An abort meets the turn in `left`.** `left.fetch_or(ABORTED)` splits the events: those that had left were decided before; the next one may be inside
+//! the sink, where nobody can interrupt it; none after it is offered, since the turn looks at this word whenever an event has left. The closer gives up the
+//! rest itself if no turn runs, and otherwise leaves them to that turn. What a writer pushes later is given up when it comes. Once the queue is
+//! closed, the turn says in the same word when it is not offering (`QUIET`), so that the report counts an event as in flight only if there may be one.
+//!
+//! # The reference to itself
+//!
+//! To post a mailbox is to put an `Arc` of it on a ready list. A writer that cloned one would move the cache line with the reference count to its core, once for
+//! each idle queue of a broadcast, and back when the turn ends. So the mailbox keeps one reference to itself, `Ready::me`, on the line that writers touch anyway.
+//! Whoever sets `ACTIVE` takes it and posts it; the turn puts one back before `run` shows that the turn is over, and takes it out again if
+//! it goes on after all. It is a cycle on purpose: it keeps the mailbox alive, with handles or without, until it has ended, and since the
+//! run word then stays `ACTIVE`, it is not put back. The drop of the last handle begins the close that leads there.
 
 mod mailbox;
 #[cfg(not(sinkworks_loom))]

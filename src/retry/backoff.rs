@@ -18,15 +18,15 @@ use crate::sync::{Mutex, lock};
 ///
 /// ```
 /// use std::time::Duration;
-/// use sinkworks::{ExponentialBackoff, RetryingSink, sink_fn};
+/// use sinkworks::{ExponentialBackoff, Queue, SinkExt, sink_fn};
 ///
 /// let backoff = ExponentialBackoff::builder()
 ///     .base(Duration::from_millis(10))
 ///     .factor(Duration::from_millis(100))
 ///     .max(Duration::from_secs(30))
 ///     .build()?;
-/// let sink = RetryingSink::new(sink_fn(|_: &u32| Ok(())), backoff);
-/// # drop(sink);
+/// let queue: Queue<u32> = sink_fn(|_: &u32| Ok(())).retrying(backoff).queued();
+/// # drop(queue);
 /// # Ok::<(), sinkworks::BuildError>(())
 /// ```
 pub struct ExponentialBackoff {

@@ -45,11 +45,11 @@ use crate::wakers::{Ticket, WaitList};
 ///
 /// ```
 /// use std::time::Duration;
-/// use sinkworks::{Breaker, BreakerState, RetryingSink, sink_fn};
+/// use sinkworks::{Breaker, BreakerState, Queue, SinkExt, sink_fn};
 ///
 /// let breaker = Breaker::new(5, Duration::from_secs(1));
-/// let first = RetryingSink::new(sink_fn(|_: &u32| Ok(())), breaker.clone());
-/// let second = RetryingSink::new(sink_fn(|_: &u32| Ok(())), breaker.clone());
+/// let first: Queue<u32> = sink_fn(|_: &u32| Ok(())).retrying(breaker.clone()).queued();
+/// let second: Queue<u32> = sink_fn(|_: &u32| Ok(())).retrying(breaker.clone()).queued();
 /// assert_eq!(breaker.state(), BreakerState::Closed);
 /// # drop((first, second));
 /// ```

@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# Every check of the project, one after the other. Usage: ci/test.sh, from any directory.
+#
+# Needs Rust. What else is missing is installed: rustfmt and clippy by rustup, a C compiler (which links every program, and compiles
+# the TLS of the feature `webhook`) by apt-get where that is Debian's and this is root. Where it cannot be, the script says so and fails.
+#
+# Each step says its name and, when it has succeeded, how long it took. The last line says that all have passed. The exit status
+# is 0 only then.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+step=""
+scratch=""
+
+finish() {
+    local status=$?
+    if [[ -n $scratch ]]; then
+        rm -f -- "$scratch"
+    fi
+    if [[ $status -ne 0 ]]; then
+        echo "ci/test.sh: FAILED${step:+: $step}" >&2
+    fi
+    exit "$status"
+}
+trap finish EXIT
+
+# run TITLE COMMAND...: runs one step. A failure ends the script, and `finish` names the step. Not to be called in a condition: bash would then
+# go on after a failure inside it.
+run() {
+    step=$1
+    shift
+    printf '\n=== %s\n' "$step"
+    local began=$SECONDS
+    "$@"
+    printf '=== %s: passed in %d s\n' "$step" "$((SECONDS - began))"
+    step=""
+}
+
+cannot() {
+    echo "ci/test.sh: $1" >&2
+    return 1
+}
+
+component() {
+    local name=$1 subcommand=$2
+    if cargo "$subcommand" --version >/dev/null 2>&1; then
+        return
+    fi
+    if ! command -v rustup >/dev/null; then
+        cannot "cargo $subcommand is missing, and there is no rustup to install it: install the Rust component $name"
+    fi
+    echo "installing the Rust component $name"
+    rustup component add "$name"
+    cargo "$subcommand" --version
+}
+
+c_compiler() {
+    if command -v cc >/dev/null; then
+        return
+    fi
+    if ! command -v apt-get >/dev/null || [[ $(id -u) -ne 0 ]]; then
+        cannot "cc is missing, and can be installed here only on Debian as root: install a C compiler, as in apt-get install gcc libc6-dev"
+    fi
+    echo "installing a C compiler"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update
+    apt-get install --yes --no-install-recommends gcc libc6-dev
+    command -v cc
+}
+
+tools() {
+    if ! command -v cargo >/dev/null; then
+        cannot "cargo is missing: install Rust 1.85 or newer, see https://rustup.rs"
+    fi
+    c_compiler
+    component rustfmt fmt
+    component clippy clippy
+    cargo --version
+    rustc --version
+}
+
+# Without the crate's own tests, so that no feature is switched on but the one named.
+clippy_alone() {
+    echo "features: ${1:-none}"
+    cargo clippy --locked --lib --no-default-features --features "$1" -- -D warnings
+}
+
+clippy_features() {
+    clippy_alone ""
+    clippy_alone prometheus
+    clippy_alone webhook
+    clippy_alone test-util
+}
+
+# One after the other and each alone, since they measure latencies, processor time and threads of the process.
+measuring_tests() {
+    cargo test --locked --release --test refusing -- --include-ignored --test-threads=1 --nocapture
+    cargo test --locked --release --test swallowing -- --include-ignored --test-threads=1 --nocapture
+}
+
+# With no feature too: a link to what a feature adds must not break without it.
+documentation() {
+    RUSTDOCFLAGS="${RUSTDOCFLAGS:-} -D warnings" cargo doc --locked --no-deps
+    RUSTDOCFLAGS="${RUSTDOCFLAGS:-} -D warnings" cargo doc --locked --no-deps --all-features
+}
+
+# The demonstration compares for itself what arrived with what was accounted, and says the result in its exit status. This also looks
+# that it has printed one line for each of its three queues, each with everything that it accepted delivered.
+demonstration() {
+    local name
+    scratch=$(mktemp)
+    cargo run --locked --release --example relay | tee "$scratch"
+    for name in webhook file console; do
+        if ! grep -Eq "^queue=$name accepted=([1-9][0-9]*) delivered=\1 dropped=0 pending=0\$" "$scratch"; then
+            cannot "the demonstration has printed no line in which queue $name delivered everything"
+        fi
+    done
+    rm -f -- "$scratch"
+    scratch=""
+}
+
+run "tools" tools
+run "format" cargo fmt --all --check
+run "clippy, everything" cargo clippy --locked --workspace --all-targets -- -D warnings
+run "clippy, the library with no feature and with each alone" clippy_features
+run "tests: unit, integration, documentation" cargo test --locked
+run "tests that measure, in release" measuring_tests
+run "documentation" documentation
+run "demonstration" demonstration
+run "comparison with its peers, promised ratios" cargo run --locked --release -p compare -- --check
+run "models of the concurrency" ci/loom.sh
+
+printf '\nci/test.sh: all passed in %d s\n' "$SECONDS"
