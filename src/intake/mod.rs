@@ -128,10 +128,10 @@ impl<E, N> Intake<E, N> {
         (entered / ONE).saturating_sub(self.back.left.load(Ordering::Acquire) / ONE) >= self.front.capacity
     }
 
-    /// One event is done with. Whether the rest is aborted.
-    pub(crate) fn leave(&self) -> bool {
+    /// One event is done with.
+    pub(crate) fn leave(&self) {
         // Release: what was done with the event is seen by whoever sees its place free.
-        self.back.left.fetch_add(ONE, Ordering::AcqRel) & FLAG != 0
+        self.back.left.fetch_add(ONE, Ordering::AcqRel);
     }
 
     /// No event is attempted any more but the one that may be in flight. How many had left before.

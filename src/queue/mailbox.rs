@@ -125,14 +125,13 @@ impl<E: Send + 'static> Mailbox<E> {
         self.ready().pool.clock()
     }
 
-    /// One event is done with. Whether the rest is aborted.
-    pub(super) fn settle(&self, dropped: Option<DropReason>) -> bool {
-        let aborted = match dropped {
+    /// One event is done with.
+    pub(super) fn settle(&self, dropped: Option<DropReason>) {
+        match dropped {
             None => self.entrance.intake.leave(),
             Some(reason) => self.drops.count(reason, || self.entrance.intake.leave()),
-        };
+        }
         self.entrance.free_room();
-        aborted
     }
 
     /// Gives up every event that is there.

@@ -97,10 +97,10 @@ fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, budget
                 return Stop::Hold;
             }
         };
-        // Settled before the event is dropped, which is the user's code.
-        let aborted = mailbox.settle(dropped);
+        // Settled before the event is dropped, which is the user's code and may take its time: an abort that comes meanwhile counts too.
+        mailbox.settle(dropped);
         drop(event);
-        if aborted {
+        if mailbox.entrance.intake.is_aborted() {
             mailbox.abandon(drain);
             return Stop::Empty;
         }
