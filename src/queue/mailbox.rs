@@ -231,9 +231,11 @@ impl<E: Send + 'static> Mailbox<E> {
         // A turn that was running goes on to abandon the rest; an event that a writer has not pushed yet is abandoned when it is.
         self.wake_by_ref();
         let Poll::Ready(answer) = answer else { return Poll::Pending };
+        // Asked before the counts are read: what is pending after a yes stays undelivered.
+        let quiet = self.entrance.intake.is_quiet();
         let ledger = self.ledger();
         // Since the abort, only the event that was in flight then can have left otherwise than abandoned.
-        let in_flight = u64::from(turn_runs && ledger.accepted - ledger.pending == left);
+        let in_flight = u64::from(turn_runs && !quiet && ledger.accepted - ledger.pending == left);
         Poll::Ready(Ok(self.end(answer, ledger.abandoning(in_flight))))
     }
 
