@@ -58,6 +58,11 @@ pub(crate) fn in_turn<R>(waker: &Waker, turn: impl FnOnce() -> R) -> R {
     TURN.set(waker, turn)
 }
 
+/// Whether the calling thread is in the turn that runs with `waker`.
+pub(crate) fn is_turn_of(waker: &Waker) -> bool {
+    TURN.is_set() && TURN.with(|turn| turn.will_wake(waker))
+}
+
 /// What wakes the calling thread, or on a pool thread the mailbox whose turn it is.
 pub(crate) fn waker() -> Waker {
     if TURN.is_set() { TURN.with(Waker::clone) } else { thread_waker() }

@@ -323,7 +323,6 @@ fn a_destination_that_never_closes_costs_its_closer_the_deadline_and_no_more() {
 }
 
 #[test]
-#[ignore = "bug: the destination's wake finds the run word active, so the closer is told only when the stuck write ends"]
 fn an_abort_ends_with_its_destination_though_another_branch_is_stuck_in_a_write() {
     watched(|| {
         let (gate, slow) = (Gate::new(), SlowToClose::default());

@@ -9,6 +9,7 @@ use std::task::{Poll, Wake, Waker};
 use std::time::Instant;
 
 use super::run::RunWord;
+use crate::block;
 use crate::clock::Clock;
 use crate::delivery::Journey;
 use crate::error::CloseError;
@@ -337,6 +338,13 @@ impl<E: Send + 'static> Wake for WakeMailbox<E> {
     fn wake_by_ref(self: &Arc<Self>) {
         if let Some(mailbox) = self.0.upgrade() {
             mailbox.wake_by_ref();
+            // A turn that is stuck in the sink sees nothing, and perhaps no worker is free. An abort waits for neither: the closers look themselves whether
+            // the destination has closed. The abort comes before the destination is told, so it is seen here.
+            // Not if this comes from the mailbox's own turn while it abandons: that one ends by itself, and with settled counts.
+            let intake = &mailbox.entrance.intake;
+            if intake.is_aborted() && !(intake.is_quiet() && block::is_turn_of(&mailbox.waker)) {
+                mailbox.closers.wake_all();
+            }
         }
     }
 }

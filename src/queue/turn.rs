@@ -79,9 +79,7 @@ fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, budget
         intake.abort();
     }
     if intake.is_aborted() {
-        intake.end_offer();
-        mailbox.abandon(drain);
-        return Stop::Empty;
+        return abandon(mailbox, drain);
     }
     loop {
         let (event, journey) = match drain.held.take() {
@@ -94,8 +92,7 @@ fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, budget
         // Only a closed queue says when it offers: an abort is a close.
         if sealed && !intake.begin_offer() {
             drain.held = Some(Held { event, journey });
-            mailbox.abandon(drain);
-            return Stop::Empty;
+            return abandon(mailbox, drain);
         }
         let dropped = match offer(mailbox, drain, how, &event, journey) {
             Offer::Delivered => None,
@@ -116,14 +113,19 @@ fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, budget
         }
         drop(event);
         if intake.is_aborted() {
-            intake.end_offer();
-            mailbox.abandon(drain);
-            return Stop::Empty;
+            return abandon(mailbox, drain);
         }
         if budget.spend() {
             return Stop::Spent;
         }
     }
+}
+
+/// It is aborted.
+fn abandon<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>) -> Stop {
+    mailbox.entrance.intake.end_offer();
+    mailbox.abandon(drain);
+    Stop::Empty
 }
 
 /// What became of one offer.
