@@ -531,6 +531,18 @@ fn events_whose_drop_panics_cannot_wedge_an_abort_on_the_worker() {
 }
 
 #[test]
+fn events_whose_drop_panics_cannot_keep_a_receiver_that_goes_from_counting_the_others() {
+    let (channel, receiver) = Channel::unbounded();
+    let (events, drops) = bombs(10);
+    for event in events {
+        channel.send(event).unwrap();
+    }
+    drop(receiver);
+    assert_eq!(drops.load(Ordering::Acquire), 10);
+    assert_books(&channel.ledger(), 10, 0, &[(DropReason::DestinationClosed, 10)]);
+}
+
+#[test]
 fn a_clone_that_panics_takes_no_place_with_it() {
     watched(|| {
         let pool = lone_worker();
