@@ -10,12 +10,16 @@ use scoped_tls::scoped_thread_local;
 
 use crate::clock::saturating_add;
 use crate::delivery::Delivery;
-use crate::error::{CloseError, WriteError};
+use crate::error::{CloseError, Wait, WriteError};
 use crate::shutdown::{CloseReport, Shutdown};
 
 /// How long after its deadline a waiting `close` leaves the pool to end by itself before it aborts on its own thread, and
 /// then how long it waits for a sink below that does not answer. The pool needs well under a millisecond when it has a free thread.
 const GRACE: Duration = Duration::from_millis(20);
+
+/// When an event that a pool thread wrote in vain is offered again. What the sinks below had saved, a place in line included, is gone by then, so nobody
+/// else tells its holder. Long enough that a queue which waits like this costs next to nothing; what it waits for seldom comes sooner.
+const AGAIN: Duration = Duration::from_millis(1);
 
 struct Unpark(Thread);
 
@@ -54,6 +58,11 @@ pub(crate) fn in_turn<R>(waker: &Waker, turn: impl FnOnce() -> R) -> R {
     TURN.set(waker, turn)
 }
 
+/// Whether the calling thread is in the turn that runs with `waker`.
+pub(crate) fn is_turn_of(waker: &Waker) -> bool {
+    TURN.is_set() && TURN.with(|turn| turn.will_wake(waker))
+}
+
 /// What wakes the calling thread, or on a pool thread the mailbox whose turn it is.
 pub(crate) fn waker() -> Waker {
     if TURN.is_set() { TURN.with(Waker::clone) } else { thread_waker() }
@@ -64,12 +73,18 @@ pub(crate) fn thread_waker() -> Waker {
     WAKER.with(Waker::clone)
 }
 
-/// Offers an event until it is taken, parking in between.
+/// Offers an event until it is taken, parking in between. On a pool thread it is offered once: the holder is asked to try again by itself.
 pub(crate) fn write(mut offer: impl FnMut(&mut Delivery<'_>) -> Result<(), WriteError>) -> Result<(), WriteError> {
     let mut delivery = Delivery::from_thread();
     loop {
         match offer(&mut delivery) {
             Err(WriteError::NotReady(wait)) if !on_worker() => park(wait.until),
+            Err(WriteError::NotReady(wait)) => {
+                // By the system's clock, since none is at hand here. On a pool whose clock is manual that time may be over already, or not
+                // come before the clock is advanced.
+                let again = Wait { until: Some(saturating_add(Instant::now(), AGAIN)) };
+                return Err(WriteError::NotReady(wait.earlier(again)));
+            }
             answer => return answer,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -284,7 +285,8 @@ impl<E: Send + 'static> Drop for Receiver<E> {
         let intake = &self.shared.entrance.intake;
         while let Some(event) = intake.pop() {
             self.shared.drops.count(DropReason::DestinationClosed, || intake.leave());
-            drop(event);
+            // The user's code: a panic there must keep neither the other events from being counted nor this thread from going on.
+            catch_unwind(AssertUnwindSafe(|| drop(event))).unwrap_or_default();
         }
     }
 }

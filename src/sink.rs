@@ -83,8 +83,10 @@ pub trait Sink<E: ?Sized>: Send + Sync {
 
     /// Writes `event`, parking the thread for as long as the sink is not ready. A [`Queue`](crate::Queue) without a bound never is.
     ///
-    /// On a pool thread, that is inside another sink, it never parks: it answers [`WriteError::NotReady`], the
-    /// event's journey is forgotten, and the queue that runs the calling sink is woken when this sink is ready.
+    /// On a pool thread, that is inside another sink, it never parks: it answers [`WriteError::NotReady`], the event's journey is forgotten
+    /// (attempts, a place in line), and with it who was to be woken. So the answer always names a time, a millisecond from now or earlier, by the
+    /// system's clock: a sink that passes the answer on is offered the event again then. Calling
+    /// [`try_write`](Self::try_write) with the delivery that one has got forgets nothing and waits no longer than it must.
     ///
     /// # Errors
     ///

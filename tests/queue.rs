@@ -319,7 +319,6 @@ fn a_queue_that_never_runs_dry_does_not_starve_another_on_the_same_worker() {
 }
 
 #[test]
-#[ignore = "bug: a slow task that finds no slot while another worker is parked arms no keeper, so the pool never grows for it"]
 fn a_sink_that_blocks_for_ever_does_not_keep_a_new_queue_from_its_first_turn() {
     watched(|| {
         let (gate, (tell, told)) = (Gate::new(), mpsc::channel());

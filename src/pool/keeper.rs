@@ -3,7 +3,8 @@
 //! **Timers.** A mailbox has at most one entry, under (time, key); arming it again replaces it. The map is behind a mutex that workers take when a write was not
 //! ready, and the keeper when something is due; a writer never meets it.
 //!
-//! **Growth.** The worker that finds nobody else parked *arms* the keeper, which then ticks until somebody is parked again. A tick
+//! **Growth.** The worker that finds nobody else parked, or takes the last slot of the slow lane, *arms* the keeper, which then ticks until
+//! somebody is parked and a slot is free. (A writer never does, although it may be the one who posts the slow task that finds no slot.) A tick
 //! - calls a fast turn slow that has stood for a whole tick, so that slow turns leave a thread to the others;
 //! - doubles the threads when fast tasks wait and no turn has begun for two ticks, or when slow tasks have waited for a slot at two ticks.
 
@@ -36,16 +37,17 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Has the keeper watch whether the pool is stuck.
     pub(super) fn arm(&self) {
-        // AcqRel, with the swap in `disarm`: if this finds the word armed, the keeper's next look at the idle count sees what this worker saw.
+        // AcqRel, with the swap in `disarm`: if this finds the word armed, the keeper's next look at the idle count and the slots sees
+        // what this worker saw, its own claim of a slot included.
         if self.armed.swap(1, Ordering::AcqRel) == 0 {
             self.seat.unpark();
         }
     }
 
-    /// Stops watching, unless nobody is parked.
-    fn disarm(&self, idle: impl Fn() -> usize) -> bool {
+    /// Stops watching, unless the pool is not at ease.
+    fn disarm(&self, is_at_ease: impl Fn() -> bool) -> bool {
         self.armed.swap(0, Ordering::AcqRel);
-        if idle() > 0 {
+        if is_at_ease() {
             return true;
         }
         self.armed.swap(1, Ordering::AcqRel);
@@ -161,7 +163,7 @@ impl Growth {
             self.fast_stood = 0;
             self.slow_waited = 0;
             inner.grow();
-        } else if scheduler.idle() > 0 && !scheduler.slow_waits() && inner.keeper.disarm(|| scheduler.idle()) {
+        } else if scheduler.is_at_ease() && inner.keeper.disarm(|| scheduler.is_at_ease()) {
             *self = Self::default();
         }
     }

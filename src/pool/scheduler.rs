@@ -82,8 +82,8 @@ pub(crate) enum Next<T> {
     Run {
         task: T,
         lane: Lane,
-        /// Nobody else is parked: if this turn blocks, only growth can help.
-        last_idle: bool,
+        /// If this turn blocks, perhaps only growth can help: nobody else is parked, or it has the last slot of the slow lane.
+        watch: bool,
     },
     /// It was parked for longer than it is kept.
     Retire,
@@ -222,9 +222,11 @@ impl<T> Scheduler<T> {
                 self.wake_one();
             }
         }
-        let last_idle = worker.parked && idle(self.sleep.load(Ordering::Relaxed)) == 0;
+        // Read after the claim of the slot, so that the claim of the last one never overlooks the others.
+        let last_slot = lane == Lane::Slow && !self.has_slow_slot();
+        let watch = last_slot || (worker.parked && idle(self.sleep.load(Ordering::Relaxed)) == 0);
         worker.parked = false;
-        Next::Run { task, lane, last_idle }
+        Next::Run { task, lane, watch }
     }
 
     fn take(&self, worker: &mut Worker) -> Option<(T, Lane)> {
@@ -420,6 +422,13 @@ impl<T> Scheduler<T> {
 
     pub(crate) fn wakeups(&self) -> u64 {
         self.wakeups.load(Ordering::Relaxed)
+    }
+
+    /// Whether a new task of either lane would be run at once: someone is parked, and a slow task would get a slot.
+    pub(crate) fn is_at_ease(&self) -> bool {
+        // By read-modify-write, for the worker that has just left and so taken a slot away: if a claim of the last slot comes
+        // before this, it is seen here; if it comes after, the claimer sees that the thread is gone. Acquire would not do.
+        self.idle() > 0 && self.slow_running.fetch_add(0, Ordering::AcqRel) < self.slow_slots()
     }
 
     /// Whether fast tasks wait.

@@ -26,16 +26,16 @@ pub(super) fn run(inner: &Arc<Inner>, place: usize) {
         let began = Instant::now();
         let expired = || keep.is_some_and(|keep| began.elapsed() >= keep);
         match inner.scheduler.next(&mut worker, keep, expired) {
-            Next::Run { task, lane, last_idle } => {
-                if last_idle && inner.max_threads > inner.min_threads {
+            Next::Run { task, lane, watch } => {
+                if watch && inner.max_threads > inner.min_threads {
                     inner.keeper.arm();
                 }
                 turn(inner, &mut worker, task, lane);
             }
             Next::Retire => {
                 inner.leave(place);
-                // If everyone else is busy now, the keeper must watch.
-                if inner.scheduler.idle() == 0 {
+                // If everyone else is busy now, or the slow lane has lost its free slot, the keeper must watch.
+                if !inner.scheduler.is_at_ease() {
                     inner.keeper.arm();
                 }
                 return;

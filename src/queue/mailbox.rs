@@ -9,6 +9,7 @@ use std::task::{Poll, Wake, Waker};
 use std::time::Instant;
 
 use super::run::RunWord;
+use crate::block;
 use crate::clock::Clock;
 use crate::delivery::Journey;
 use crate::error::CloseError;
@@ -142,14 +143,13 @@ impl<E: Send + 'static> Mailbox<E> {
         self.ready().pool.clock()
     }
 
-    /// One event is done with. Whether the rest is aborted.
-    pub(super) fn settle(&self, dropped: Option<DropReason>) -> bool {
-        let aborted = match dropped {
+    /// One event is done with.
+    pub(super) fn settle(&self, dropped: Option<DropReason>) {
+        match dropped {
             None => self.entrance.intake.leave(),
             Some(reason) => self.drops.count(reason, || self.entrance.intake.leave()),
-        };
+        }
         self.entrance.free_room();
-        aborted
     }
 
     /// Gives up every event that is there.
@@ -249,9 +249,11 @@ impl<E: Send + 'static> Mailbox<E> {
         // A turn that was running goes on to abandon the rest; an event that a writer has not pushed yet is abandoned when it is.
         self.wake_by_ref();
         let Poll::Ready(answer) = answer else { return Poll::Pending };
+        // Asked before the counts are read: what is pending after a yes stays undelivered.
+        let quiet = self.entrance.intake.is_quiet();
         let ledger = self.ledger();
         // Since the abort, only the event that was in flight then can have left otherwise than abandoned.
-        let in_flight = u64::from(turn_runs && ledger.accepted - ledger.pending == left);
+        let in_flight = u64::from(turn_runs && !quiet && ledger.accepted - ledger.pending == left);
         Poll::Ready(Ok(self.end(answer, ledger.abandoning(in_flight))))
     }
 
@@ -353,6 +355,13 @@ impl<E: Send + 'static> Wake for WakeMailbox<E> {
     fn wake_by_ref(self: &Arc<Self>) {
         if let Some(mailbox) = self.0.upgrade() {
             mailbox.wake_by_ref();
+            // A turn that is stuck in the sink sees nothing, and perhaps no worker is free. An abort waits for neither: the closers look themselves whether
+            // the destination has closed. The abort comes before the destination is told, so it is seen here.
+            // Not if this comes from the mailbox's own turn while it abandons: that one ends by itself, and with settled counts.
+            let intake = &mailbox.entrance.intake;
+            if intake.is_aborted() && !(intake.is_quiet() && block::is_turn_of(&mailbox.waker)) {
+                mailbox.closers.wake_all();
+            }
         }
     }
 }

@@ -72,42 +72,60 @@ impl Budget {
 }
 
 fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, budget: &mut Budget) -> Stop {
-    let how = if mailbox.entrance.intake.is_sealed() { mailbox.how() } else { None };
+    let intake = &mailbox.entrance.intake;
+    let sealed = intake.is_sealed();
+    let how = if sealed { mailbox.how() } else { None };
     if how == Some(Shutdown::Abort) {
-        mailbox.entrance.intake.abort();
+        intake.abort();
     }
-    if mailbox.entrance.intake.is_aborted() {
-        mailbox.abandon(drain);
-        return Stop::Empty;
+    if intake.is_aborted() {
+        return abandon(mailbox, drain);
     }
     loop {
         let (event, journey) = match drain.held.take() {
             Some(Held { event, journey }) => (event, journey),
-            None => match mailbox.entrance.intake.pop() {
+            None => match intake.pop() {
                 Some(event) => (event, Journey::default()),
                 None => return Stop::Empty,
             },
         };
+        // Only a closed queue says when it offers: an abort is a close.
+        if sealed && !intake.begin_offer() {
+            drain.held = Some(Held { event, journey });
+            return abandon(mailbox, drain);
+        }
         let dropped = match offer(mailbox, drain, how, &event, journey) {
             Offer::Delivered => None,
             Offer::Dropped(reason) => Some(reason),
             Offer::NotReady(until, journey) => {
                 drain.held = Some(Held { event, journey });
+                if sealed {
+                    intake.end_offer();
+                }
                 mailbox.set_timer(drain, until);
                 return Stop::Hold;
             }
         };
-        // Settled before the event is dropped, which is the user's code.
-        let aborted = mailbox.settle(dropped);
+        // Settled before the event is dropped, which is the user's code and may take its time: an abort that comes meanwhile counts too.
+        mailbox.settle(dropped);
+        if sealed {
+            intake.end_offer();
+        }
         drop(event);
-        if aborted {
-            mailbox.abandon(drain);
-            return Stop::Empty;
+        if intake.is_aborted() {
+            return abandon(mailbox, drain);
         }
         if budget.spend() {
             return Stop::Spent;
         }
     }
+}
+
+/// It is aborted.
+fn abandon<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>) -> Stop {
+    mailbox.entrance.intake.end_offer();
+    mailbox.abandon(drain);
+    Stop::Empty
 }
 
 /// What became of one offer.

@@ -12,7 +12,7 @@ use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 
 /// How long the check waits for a promised wake before it calls it lost.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Checks that a sink keeps the contract of [`Sink`]. `make` makes a fresh, working one each time; `event` is an event that it takes.
 ///
