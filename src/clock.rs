@@ -19,7 +19,7 @@ pub(crate) fn saturating_add(base: Instant, delay: Duration) -> Instant {
     base.checked_add(delay.min(FAR)).unwrap_or(base)
 }
 
-/// A source of monotonic time: the system's, or a [`ManualClock`](crate::test_util::ManualClock) in tests.
+/// A source of monotonic time: the system's, or with the feature `test-util` a `ManualClock`.
 #[derive(Clone, Default)]
 pub struct Clock {
     #[cfg(any(test, feature = "test-util"))]
@@ -47,6 +47,10 @@ impl Clock {
     }
 
     /// How long to park until `at`: `None` is until something happens, since a manual clock never advances by itself.
+    #[cfg_attr(
+        not(any(test, feature = "test-util")),
+        allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "a manual clock needs both")
+    )]
     pub(crate) fn park_until(&self, at: Instant) -> Option<Duration> {
         #[cfg(any(test, feature = "test-util"))]
         if let Some(manual) = &self.manual {

@@ -203,13 +203,9 @@ impl<'a> Delivery<'a> {
     pub fn resume<T: Any + Send>(&mut self) -> Option<T> {
         // The usual case, without a call into `Any`.
         let saved = self.journey.frame.0.take()?;
-        match saved.downcast() {
-            Ok(state) => Some(*state),
-            Err(_) => {
-                debug_assert!(false, "the saved state belongs to another stage");
-                None
-            }
-        }
+        let state = saved.downcast().ok();
+        debug_assert!(state.is_some(), "the saved state belongs to another stage");
+        state.map(|state| *state)
     }
 
     /// Calls the only child with its own frame. The history stays the same.

@@ -64,14 +64,13 @@ impl WaitList {
     /// Puts `waker` into the list. The caller checks its condition once more afterwards.
     pub(crate) fn register(self: &Arc<Self>, ticket: &mut Option<Ticket>, waker: Waker) {
         let mut inner = lock(&self.inner);
-        let key = match ticket {
-            Some(ticket) => ticket.key,
-            None => {
-                let key = inner.next;
-                inner.next += 1;
-                *ticket = Some(Ticket { list: Some(self.clone()), key });
-                key
-            }
+        let key = if let Some(ticket) = ticket {
+            ticket.key
+        } else {
+            let key = inner.next;
+            inner.next += 1;
+            *ticket = Some(Ticket { list: Some(self.clone()), key });
+            key
         };
         inner.wakers.insert(key, waker);
         // Relaxed: the fence orders it before the caller's check.

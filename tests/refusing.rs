@@ -42,7 +42,7 @@ fn a_thousand_refusing_destinations_cost_no_thread_and_close_in_time() {
 
     let (began, cpu) = (Instant::now(), process::cpu_time());
     std::thread::sleep(Duration::from_secs(3));
-    let share = (process::cpu_time() - cpu).as_secs_f64() / began.elapsed().as_secs_f64();
+    let share = process::cpu_time().saturating_sub(cpu).as_secs_f64() / began.elapsed().as_secs_f64();
     let threads = process::threads_named("sinkworks");
     let allowed = std::thread::available_parallelism().unwrap().get() + 3;
     println!("refusing: {QUEUES} queues, {threads} threads of {allowed} allowed, {:.2} % of a core", share * 100.0);

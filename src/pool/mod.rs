@@ -143,7 +143,6 @@ impl Pool {
     }
 
     /// A pool with options.
-    #[must_use]
     pub fn builder() -> PoolBuilder {
         PoolBuilder {
             name: "pool".to_owned(),

@@ -18,7 +18,7 @@ use crate::sync::{Mutex, lock};
 ///
 /// ```
 /// use std::time::Duration;
-/// use sinkworks::{ExponentialBackoff, RetryingSink, sink_fn};
+/// use sinkworks::{ExponentialBackoff, RetryingSink, Sink, sink_fn};
 ///
 /// let backoff = ExponentialBackoff::builder()
 ///     .base(Duration::from_millis(10))
@@ -26,8 +26,8 @@ use crate::sync::{Mutex, lock};
 ///     .max(Duration::from_secs(30))
 ///     .build()?;
 /// let sink = RetryingSink::new(sink_fn(|_: &u32| Ok(())), backoff);
-/// # drop(sink);
-/// # Ok::<(), sinkworks::BuildError>(())
+/// sink.write(&7)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct ExponentialBackoff {
     base: Duration,

@@ -45,13 +45,15 @@ use crate::wakers::{Ticket, WaitList};
 ///
 /// ```
 /// use std::time::Duration;
-/// use sinkworks::{Breaker, BreakerState, RetryingSink, sink_fn};
+/// use sinkworks::{Breaker, BreakerState, RetryingSink, Sink, sink_fn};
 ///
 /// let breaker = Breaker::new(5, Duration::from_secs(1));
 /// let first = RetryingSink::new(sink_fn(|_: &u32| Ok(())), breaker.clone());
 /// let second = RetryingSink::new(sink_fn(|_: &u32| Ok(())), breaker.clone());
 /// assert_eq!(breaker.state(), BreakerState::Closed);
-/// # drop((first, second));
+/// first.write(&1)?;
+/// second.write(&2)?;
+/// # Ok::<(), sinkworks::WriteError>(())
 /// ```
 #[derive(Clone)]
 pub struct Breaker(Arc<Inner>);

@@ -10,13 +10,17 @@ use super::prometheus::render;
 use super::{MetricKind, Observations, Observe, Registration, metrics, names, register};
 
 /// Reports all metrics under one name, counters as a number that a float cannot hold.
-struct Everything(Arc<str>, Registration);
+struct Everything {
+    name: Arc<str>,
+    /// Held for its drop.
+    _registration: Registration,
+}
 
 const EXACT: u64 = (1 << 53) + 1;
 
 impl Everything {
     fn new(name: &str) -> Arc<Self> {
-        Arc::new_cyclic(|this: &Weak<Self>| Self(name.into(), register(this.clone())))
+        Arc::new_cyclic(|this: &Weak<Self>| Self { name: name.into(), _registration: register(this.clone()) })
     }
 }
 
@@ -25,8 +29,8 @@ impl Observe for Everything {
         for metric in metrics() {
             let extra = (metric.labels.len() == 2).then_some("value");
             match metric.kind {
-                MetricKind::Counter => out.counter(metric, &self.0, extra, EXACT),
-                MetricKind::Gauge => out.gauge(metric, &self.0, extra, 1.5),
+                MetricKind::Counter => out.counter(metric, &self.name, extra, EXACT),
+                MetricKind::Gauge => out.gauge(metric, &self.name, extra, 1.5),
             }
         }
     }
