@@ -47,7 +47,10 @@ impl Clock {
     }
 
     /// How long to park until `at`: `None` is until something happens, since a manual clock never advances by itself.
-    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "with `test-util` there are manual clocks")]
+    #[cfg_attr(
+        not(any(test, feature = "test-util")),
+        allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "a manual clock needs both")
+    )]
     pub(crate) fn park_until(&self, at: Instant) -> Option<Duration> {
         #[cfg(any(test, feature = "test-util"))]
         if let Some(manual) = &self.manual {

@@ -206,12 +206,9 @@ impl<'a> Delivery<'a> {
     pub fn resume<T: Any + Send>(&mut self) -> Option<T> {
         // The usual case, without a call into `Any`.
         let saved = self.journey.frame.0.take()?;
-        if let Ok(state) = saved.downcast() {
-            Some(*state)
-        } else {
-            debug_assert!(false, "the saved state belongs to another stage");
-            None
-        }
+        let state = saved.downcast().ok();
+        debug_assert!(state.is_some(), "the saved state belongs to another stage");
+        state.map(|state| *state)
     }
 
     /// Where queues that become ready are collected, if they are.

@@ -145,7 +145,7 @@ fn a_sink_that_writes_to_the_full_second_queue_tries_again_until_there_is_room()
         (0..EVENTS).for_each(|event| a.send(event).unwrap());
         gate.open();
         // Idle in between: nobody wakes it, it is the time that comes.
-        while seen.len() < EVENTS as usize {
+        while (seen.len() as u64) < EVENTS {
             thread::yield_now();
         }
         a.close(Shutdown::Drain).unwrap();

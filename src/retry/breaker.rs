@@ -45,13 +45,15 @@ use crate::wakers::{Ticket, WaitList};
 ///
 /// ```
 /// use std::time::Duration;
-/// use sinkworks::{Breaker, BreakerState, Queue, SinkExt, sink_fn};
+/// use sinkworks::{Breaker, BreakerState, Queue, Sink, SinkExt, sink_fn};
 ///
 /// let breaker = Breaker::new(5, Duration::from_secs(1));
 /// let first: Queue<u32> = sink_fn(|_: &u32| Ok(())).retrying(breaker.clone()).queued();
 /// let second: Queue<u32> = sink_fn(|_: &u32| Ok(())).retrying(breaker.clone()).queued();
 /// assert_eq!(breaker.state(), BreakerState::Closed);
-/// # drop((first, second));
+/// first.write(&1)?;
+/// second.write(&2)?;
+/// # Ok::<(), sinkworks::WriteError>(())
 /// ```
 #[derive(Clone)]
 pub struct Breaker(Arc<Inner>);
