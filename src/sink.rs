@@ -81,6 +81,13 @@ pub trait Sink<E: ?Sized>: Send + Sync {
         None
     }
 
+    /// Reads what a write will need, so that a stage which writes to many can have the cache lines of several on their way at a time.
+    /// The answer means nothing: it keeps the reads from being left out.
+    #[doc(hidden)]
+    fn warm(&self) -> bool {
+        false
+    }
+
     /// Writes `event`, parking the thread for as long as the sink is not ready. A [`Queue`](crate::Queue) without a bound never is.
     ///
     /// On a pool thread, that is inside another sink, it never parks: it answers [`WriteError::NotReady`], the event's journey is forgotten
@@ -120,6 +127,9 @@ macro_rules! forward {
             }
             fn direct(&self) -> Option<Arc<dyn Sink<E>>> {
                 (**self).direct()
+            }
+            fn warm(&self) -> bool {
+                (**self).warm()
             }
             fn write(&self, event: &E) -> Result<(), WriteError> {
                 (**self).write(event)

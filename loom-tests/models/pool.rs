@@ -29,23 +29,12 @@ pub(super) const MODELS: &[Model] = &[
         run: blocked_worker_hands_on,
         mutations: &[mutation("pool_hand_on")],
     },
-    Model { name: "pool_left_behind", preemptions: Some(2), run: keeper_wakes_for_what_is_left_behind, mutations: &[] },
-    Model { name: "pool_retire", preemptions: Some(2), run: retire, mutations: &[mutation("pool_retire_unclaimed")] },
-    Model {
-        name: "pool_slow_lane_leaves_a_thread",
-        preemptions: Some(2),
-        run: slow_lane,
-        mutations: &[mutation("pool_slow_reserve")],
-    },
     Model { name: "pool_stop", preemptions: Some(2), run: stop, mutations: &[] },
 ];
 
 /// A scheduler, and which of its tasks have run, as bits.
 struct Rig {
     scheduler: Scheduler<Task>,
-    /// Set when a worker has the keeper look after what it left behind.
-    armed: Mutex<bool>,
-    arm: Condvar,
     done: Mutex<u32>,
     changed: Condvar,
 }
@@ -63,13 +52,7 @@ const fn task(id: u32) -> Task {
 
 impl Rig {
     fn new(workers: usize) -> Arc<Self> {
-        let rig = Self {
-            scheduler: Scheduler::new(workers),
-            armed: Mutex::new(false),
-            arm: Condvar::new(),
-            done: Mutex::new(0),
-            changed: Condvar::new(),
-        };
+        let rig = Self { scheduler: Scheduler::new(workers), done: Mutex::new(0), changed: Condvar::new() };
         (0..workers).for_each(|_| rig.scheduler.add_thread());
         Arc::new(rig)
     }
@@ -87,21 +70,12 @@ impl Rig {
         assert_eq!(*done & task.id, 0, "a task ran twice");
         *done |= task.id;
         self.changed.notify_all();
-        drop(done);
-        // The keeper's thread, if there is one, looks at what is done too.
-        drop(lock(&self.armed));
-        self.arm.notify_one();
     }
 
     /// A worker's life. `keep`: it retires the first time that it has waited.
     fn work(&self, place: usize, keep: Option<Duration>) {
         let mut worker = Worker::new(place);
-        while let Next::Run { task, lane, left_behind, .. } = self.scheduler.next(&mut worker, keep, || keep.is_some())
-        {
-            if left_behind {
-                *lock(&self.armed) = true;
-                self.arm.notify_one();
-            }
+        while let Next::Run { task, lane, .. } = self.scheduler.next(&mut worker, keep, || keep.is_some()) {
             self.scheduler.begin_turn(&worker, lane);
             self.run(task);
             self.scheduler.end_turn(&worker);
@@ -139,23 +113,6 @@ fn blocked_worker_hands_on() {
     let workers = vec![rig.spawn(0, None), rig.spawn(1, None)];
     rig.scheduler.post(Task { id: 1, after: 2 }, Lane::Slow);
     rig.scheduler.post(task(2), Lane::Fast);
-    rig.finish(3, workers);
-}
-
-/// The same with a task that was fast so far: its worker leaves the other behind, and the keeper, which it arms, wakes somebody.
-fn keeper_wakes_for_what_is_left_behind() {
-    let rig = Rig::new(2);
-    let workers = vec![rig.spawn(0, None), rig.spawn(1, None)];
-    // Before the keeper, which this thread is, to keep the model small.
-    rig.scheduler.post(Task { id: 1, after: 2 }, Lane::Fast);
-    rig.scheduler.post(task(2), Lane::Fast);
-    let mut armed = lock(&rig.armed);
-    // Unless both were taken by a worker each.
-    while !*armed && *lock(&rig.done) & 2 == 0 {
-        armed = rig.arm.wait(armed).unwrap();
-    }
-    drop(armed);
-    rig.scheduler.nudge();
     rig.finish(3, workers);
 }
 

@@ -27,6 +27,16 @@ use crate::sync::{Mutex, lock};
 use crate::telemetry::{Observations, Observe, Registration, as_gauge, names as metric, register};
 use list::{Gone, List, Member, Shared};
 
+/// How many sinks' cache lines are fetched together. A write to an idle queue is little more than two cache misses, and its locked instructions keep the
+/// processor from fetching the next queue's lines meanwhile; eight at a time took a quarter off a broadcast to a thousand idle queues.
+const AHEAD: usize = 8;
+
+/// Has the lines of the next few sinks fetched.
+fn warm<E: ?Sized>(members: &[Member<E>]) {
+    let answers = members.iter().take(AHEAD).map(|member| usize::from(member.direct.warm()));
+    std::hint::black_box(answers.sum::<usize>());
+}
+
 /// Writes every event to all of its sinks, one after the other, on the writer's thread. Put a [`Queue`](crate::Queue) before each sink that takes
 /// time: then a broadcast costs a push for each.
 ///
@@ -250,6 +260,9 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
                 // Fresh for each: what a sink leaves in it is taken out below.
                 delivery.fork(&mut Journey::default(), |delivery| {
                     while let Some(Member { direct, entry, is_queue }) = members.get(next) {
+                        if next % AHEAD == 0 {
+                            warm(&members[next..]);
+                        }
                         next += 1;
                         if *is_queue {
                             delivery.begin_batch();

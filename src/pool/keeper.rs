@@ -5,7 +5,6 @@
 //!
 //! **Growth.** The worker that finds nobody else parked, or takes the last slot of the slow lane, *arms* the keeper, which then ticks until
 //! somebody is parked and a slot is free. (A writer never does, although it may be the one who posts the slow task that finds no slot.) A tick
-//! - wakes a worker if fast tasks wait and one is parked: whoever left them behind as too few to wake somebody for may be blocked;
 //! - calls a fast turn slow that has stood for a whole tick, so that slow turns leave a thread to the others;
 //! - doubles the threads when fast tasks wait and no turn has begun for two ticks, or when slow tasks have waited for a slot at two ticks.
 
@@ -159,8 +158,6 @@ impl Growth {
         self.last_tick = Some(Instant::now());
         let fast_moved = self.look_at_turns(scheduler, inner.max_threads);
         self.fast_stood = if scheduler.fast_waits() && !fast_moved { self.fast_stood + 1 } else { 0 };
-        // Tasks that a worker has left behind, to find that its turn blocks; nobody wakes in vain where all are busy.
-        scheduler.nudge();
         self.slow_waited = if scheduler.slow_waits() { self.slow_waited + 1 } else { 0 };
         if self.fast_stood >= PATIENCE || self.slow_waited >= PATIENCE {
             self.fast_stood = 0;

@@ -36,12 +36,6 @@ const SEARCH_REST: u32 = 16;
 /// Every so many tasks a worker looks into the slow lane first, so that a busy fast lane cannot starve it.
 const SLOW_FIRST: u32 = 16;
 
-/// Tasks whose turns, some 100 ns each, take less time together than waking a worker.
-#[cfg(not(sinkworks_loom))]
-const FEW: usize = 64;
-#[cfg(sinkworks_loom)]
-const FEW: usize = 2;
-
 /// Which ready list a task goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lane {
@@ -90,8 +84,6 @@ pub(crate) enum Next<T> {
         lane: Lane,
         /// If this turn blocks, perhaps only growth can help: nobody else is parked, or it has the last slot of the slow lane.
         watch: bool,
-        /// Fast tasks were left on the list, too few to wake somebody for: if this turn blocks after all, somebody must be.
-        left_behind: bool,
     },
     /// It was parked for longer than it is kept.
     Retire,
@@ -221,40 +213,20 @@ impl<T> Scheduler<T> {
     }
 
     fn found(&self, worker: &mut Worker, task: T, lane: Lane) -> Next<T> {
-        let mut left_behind = false;
         if worker.searching {
             worker.searching = false;
             self.sleep.fetch_sub(SEARCHING, Ordering::AcqRel);
             // Before it runs the task, which may block: whoever posted while this worker searched has left the rest to it.
             fence(Ordering::SeqCst);
-            if self.has_work() {
-                if self.are_few_left(lane) {
-                    left_behind = !mutation!("pool_left_behind");
-                } else if !mutation!("pool_hand_on") {
-                    self.wake_one();
-                }
+            if !mutation!("pool_hand_on") && self.has_work() {
+                self.wake_one();
             }
         }
         // Read after the claim of the slot, so that the claim of the last one never overlooks the others.
         let last_slot = lane == Lane::Slow && !self.has_slow_slot();
         let watch = last_slot || (worker.parked && idle(self.sleep.load(Ordering::Relaxed)) == 0);
         worker.parked = false;
-        Next::Run { task, lane, watch, left_behind }
-    }
-
-    /// Whether a worker that begins a task of `lane` will be done with what it leaves behind before another could be woken for it: only
-    /// fast tasks, and few of them. Waking one costs as much as they do; and where the writer that posts them has the other
-    /// processor, the woken worker takes it away.
-    fn are_few_left(&self, lane: Lane) -> bool {
-        lane == Lane::Fast && self.slow.is_empty() && self.fast.len() < FEW
-    }
-
-    /// Wakes a worker if there is something for one to do.
-    pub(crate) fn nudge(&self) {
-        fence(Ordering::SeqCst);
-        if self.has_work() {
-            self.wake_one();
-        }
+        Next::Run { task, lane, watch }
     }
 
     fn take(&self, worker: &mut Worker) -> Option<(T, Lane)> {
@@ -397,7 +369,10 @@ impl<T> Scheduler<T> {
         self.slow_running.fetch_add(1, Ordering::AcqRel);
         if turn.compare_exchange(FAST_TURN, SLOW_TURN, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             self.slow_running.fetch_sub(1, Ordering::AcqRel);
-            self.nudge();
+            fence(Ordering::SeqCst);
+            if self.has_work() {
+                self.wake_one();
+            }
         }
     }
 
@@ -449,11 +424,11 @@ impl<T> Scheduler<T> {
         self.wakeups.load(Ordering::Relaxed)
     }
 
-    /// Whether a new task of either lane would be run at once: someone is parked, no fast task waits, and a slow task would get a slot.
+    /// Whether a new task of either lane would be run at once: someone is parked, and a slow task would get a slot.
     pub(crate) fn is_at_ease(&self) -> bool {
         // By read-modify-write, for the worker that has just left and so taken a slot away: if a claim of the last slot comes
         // before this, it is seen here; if it comes after, the claimer sees that the thread is gone. Acquire would not do.
-        self.idle() > 0 && self.fast.is_empty() && self.slow_running.fetch_add(0, Ordering::AcqRel) < self.slow_slots()
+        self.idle() > 0 && self.slow_running.fetch_add(0, Ordering::AcqRel) < self.slow_slots()
     }
 
     /// Whether fast tasks wait.

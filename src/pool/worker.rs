@@ -26,8 +26,8 @@ pub(super) fn run(inner: &Arc<Inner>, place: usize) {
         let began = Instant::now();
         let expired = || keep.is_some_and(|keep| began.elapsed() >= keep);
         match inner.scheduler.next(&mut worker, keep, expired) {
-            Next::Run { task, lane, watch, left_behind } => {
-                if left_behind || (watch && inner.max_threads > inner.min_threads) {
+            Next::Run { task, lane, watch } => {
+                if watch && inner.max_threads > inner.min_threads {
                     inner.keeper.arm();
                 }
                 turn(inner, &mut worker, task, lane);

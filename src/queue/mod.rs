@@ -233,6 +233,11 @@ impl<E: Clone + Send + 'static> Sink<E> for Mailbox<E> {
     fn poll_close(&self, how: Shutdown, waker: &Waker) -> Poll<Result<CloseReport, CloseError>> {
         Self::poll_close(self, how, waker)
     }
+
+    fn warm(&self) -> bool {
+        // The writers' line, and the one where the next push goes.
+        self.ready().run.is_idle() & self.entrance.intake.is_empty()
+    }
 }
 
 impl<E: Send + 'static> fmt::Debug for Queue<E> {

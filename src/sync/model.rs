@@ -91,11 +91,6 @@ impl<T> SegQueue<T> {
         self.values[head].lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// How many values are there, about.
-    pub(crate) fn len(&self) -> usize {
-        self.tail.load(Ordering::Acquire).saturating_sub(self.head.load(Ordering::Acquire))
-    }
-
     /// Whether nothing is there.
     pub(crate) fn is_empty(&self) -> bool {
         self.head.load(Ordering::Acquire) >= self.tail.load(Ordering::Acquire)

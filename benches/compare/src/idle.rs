@@ -15,8 +15,9 @@ pub struct Figures {
     pub ours: f64,
     /// The same for tokio's tasks.
     pub tokio: f64,
-    /// Ours by tokio's, round by round: the machine's own changes of speed hit both.
-    pub ratio: f64,
+    /// The median of ours by tokio's, round by round. The times of a round scatter widely to one side, so this is not the
+    /// ratio of the medians.
+    pub round_by_round: f64,
 }
 
 pub fn compare(queues: u64, rounds: usize) -> Figures {
@@ -30,8 +31,8 @@ pub fn compare(queues: u64, rounds: usize) -> Figures {
             b.push(measured.1);
         }
     }
-    let ratio = a.iter().zip(&b).map(|(ours, tokio)| ours / tokio).collect();
-    Figures { ours: median(a), tokio: median(b), ratio: median(ratio) }
+    let ratios = a.iter().zip(&b).map(|(ours, tokio)| ours / tokio).collect();
+    Figures { ours: median(a), tokio: median(b), round_by_round: median(ratios) }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
