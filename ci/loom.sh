@@ -6,4 +6,4 @@ cd "$(dirname "$0")/.."
 # A target directory of its own: the flag would rebuild everything else.
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom"
 export RUSTFLAGS="${RUSTFLAGS:-} --cfg sinkworks_loom"
-exec cargo run --quiet --release --package loom-tests -- "$@"
+exec cargo run --quiet --locked --release --package loom-tests -- "$@"

@@ -29,6 +29,13 @@ pub(super) const MODELS: &[Model] = &[
         run: blocked_worker_hands_on,
         mutations: &[mutation("pool_hand_on")],
     },
+    Model { name: "pool_retire", preemptions: Some(2), run: retire, mutations: &[mutation("pool_retire_unclaimed")] },
+    Model {
+        name: "pool_slow_lane_leaves_a_thread",
+        preemptions: Some(2),
+        run: slow_lane,
+        mutations: &[mutation("pool_slow_reserve")],
+    },
     Model { name: "pool_stop", preemptions: Some(2), run: stop, mutations: &[] },
 ];
 
@@ -107,11 +114,11 @@ fn post_against_park() {
     rig.finish(3, vec![worker, writer]);
 }
 
-/// A fast task is posted while the wake for a slow one is on its way; the slow one blocks its worker until the fast one has run.
+/// Two tasks are posted while one wake is on its way; the first blocks its worker until the second has run.
 fn blocked_worker_hands_on() {
     let rig = Rig::new(2);
     let workers = vec![rig.spawn(0, None), rig.spawn(1, None)];
-    rig.scheduler.post(Task { id: 1, after: 2 }, Lane::Slow);
+    rig.scheduler.post(Task { id: 1, after: 2 }, Lane::Fast);
     rig.scheduler.post(task(2), Lane::Fast);
     rig.finish(3, workers);
 }
