@@ -16,12 +16,17 @@ pub(crate) const SLOW_TURN: Duration = Duration::from_millis(1);
 #[cfg(sinkworks_loom)]
 pub(crate) const SLOW_TURN: Duration = Duration::MAX;
 
+/// How much longer than the one before it each worker above the minimum stays. Two hundred that were blocked, became idle and ended together held up the
+/// others' deliveries for some milliseconds.
+const STAGGER: Duration = Duration::from_millis(10);
+
 /// A worker's life.
 pub(super) fn run(inner: &Arc<Inner>, place: usize) {
     block::enter_worker();
     let mut worker = Worker::new(place);
     inner.scheduler.sit(&worker);
-    let keep = (place >= inner.min_threads).then_some(inner.keep_alive);
+    let above = place.checked_sub(inner.min_threads);
+    let keep = above.and_then(|above| Some(inner.keep_alive.saturating_add(STAGGER * u32::try_from(above).ok()?)));
     loop {
         let began = Instant::now();
         let expired = || keep.is_some_and(|keep| began.elapsed() >= keep);
