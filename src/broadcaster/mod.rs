@@ -359,16 +359,15 @@ impl<E: ?Sized> Drop for Inner<E> {
 
 impl<E: ?Sized + 'static> Sink<E> for Broadcaster<E> {
     fn try_write(&self, event: &E, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
-        let rest = match delivery.resume() {
-            Some(saved) => self.offer_again(saved, event, delivery),
-            None => {
-                let list = self.0.list.load();
-                if list.closed {
-                    return Err(WriteError::Closed);
-                }
-                self.0.writes.fetch_add(1, Ordering::Relaxed);
-                self.offer_first(&list.members, event, delivery)
+        let rest = if let Some(saved) = delivery.resume() {
+            self.offer_again(saved, event, delivery)
+        } else {
+            let list = self.0.list.load();
+            if list.closed {
+                return Err(WriteError::Closed);
             }
+            self.0.writes.fetch_add(1, Ordering::Relaxed);
+            self.offer_first(&list.members, event, delivery)
         };
         match rest.wait {
             None => Ok(()),
