@@ -560,7 +560,8 @@ fn defect_10_the_breaker_goes_by_the_monotonic_clock_that_it_is_given() {
     held.advance(Held::BACKOFF);
     assert_eq!(held.probes(), 1);
     for source in [
-        include_str!("../src/retry/breaker.rs"),
+        include_str!("../src/retry/breaker/mod.rs"),
+        include_str!("../src/retry/breaker/builder.rs"),
         include_str!("../src/retry/backoff.rs"),
         include_str!("../src/retry/mod.rs"),
         include_str!("../src/clock.rs"),

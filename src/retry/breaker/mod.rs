@@ -18,20 +18,24 @@
 //! **Races.** The word (state, failures in a row) decides for whoever passes while it is closed, by compare-exchange and without a lock. Every
 //! other transition is made under the lock, and re-reads the word there.
 
+mod builder;
+
 use std::fmt;
 use std::mem;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+pub use builder::BreakerBuilder;
 
 use crate::clock::saturating_add;
 use crate::delivery::Delivery;
-use crate::error::{BuildError, Failure, Wait};
+use crate::error::{Failure, Wait};
 use crate::names;
 use crate::retry::strategy::{Proceed, RetryStrategy, Verdict};
 use crate::sink::SinkId;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock};
-use crate::telemetry::{Observations, Observe, Registration, names as metric, register};
+use crate::telemetry::{Observations, Observe, Registration, names as metric};
 use crate::wakers::{Ticket, WaitList};
 
 /// Lets everything pass until a number of attempts in a row have failed, then nothing for a while, then a few probes: one success closes it again.
@@ -137,21 +141,15 @@ impl Breaker {
     /// Opens for `backoff` after `threshold` failures in a row. A threshold of 0 means 1; a backoff of zero makes it half-open at once.
     #[must_use]
     pub fn new(threshold: u32, backoff: Duration) -> Self {
-        let mut builder = Self::builder();
-        builder.threshold = threshold.max(1);
-        builder.backoff = backoff;
-        builder.assemble(names::default("breaker", SinkId::unique()))
+        Self::builder()
+            .threshold(threshold.max(1))
+            .backoff(backoff)
+            .assemble(names::default("breaker", SinkId::unique()))
     }
 
     /// A breaker with options that are checked.
     pub fn builder() -> BreakerBuilder {
-        BreakerBuilder {
-            name: None,
-            threshold: 5,
-            backoff: Duration::from_secs(1),
-            probes: 1,
-            probe_timeout: Duration::from_secs(30),
-        }
+        BreakerBuilder::new()
     }
 
     /// What it lets pass. An open breaker shows as open until somebody asks after its time.
@@ -428,82 +426,5 @@ impl fmt::Debug for Breaker {
             .field("threshold", &self.0.threshold)
             .field("backoff", &self.0.backoff)
             .finish_non_exhaustive()
-    }
-}
-
-/// The options of a [`Breaker`].
-#[derive(Debug, Clone)]
-#[must_use]
-pub struct BreakerBuilder {
-    name: Option<String>,
-    threshold: u32,
-    backoff: Duration,
-    probes: u32,
-    probe_timeout: Duration,
-}
-
-impl BreakerBuilder {
-    /// What the breaker is called in metrics and in `Debug`.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// How many attempts in a row must fail for it to open. Default: 5.
-    pub fn threshold(mut self, failures: u32) -> Self {
-        self.threshold = failures;
-        self
-    }
-
-    /// How long it stays open before it lets probes pass. Default: 1 s.
-    pub fn backoff(mut self, backoff: Duration) -> Self {
-        self.backoff = backoff;
-        self
-    }
-
-    /// How many probes are on their way at once, at most. Default: 1.
-    pub fn probes(mut self, probes: u32) -> Self {
-        self.probes = probes;
-        self
-    }
-
-    /// How long a probe may take before another is allowed in its place: longer than the timeout of the sink. Default: 30 s.
-    pub fn probe_timeout(mut self, timeout: Duration) -> Self {
-        self.probe_timeout = timeout;
-        self
-    }
-
-    /// Builds the breaker.
-    ///
-    /// # Errors
-    ///
-    /// [`BuildError::Name`]; [`BuildError::Zero`] for a threshold, backoff, number of probes or probe timeout of zero.
-    pub fn build(self) -> Result<Breaker, BuildError> {
-        let zero = [
-            ("threshold", self.threshold == 0),
-            ("backoff", self.backoff.is_zero()),
-            ("probes", self.probes == 0),
-            ("probe_timeout", self.probe_timeout.is_zero()),
-        ];
-        if let Some((option, _)) = zero.into_iter().find(|(_, zero)| *zero) {
-            return Err(BuildError::Zero { option });
-        }
-        let name = names::or_default(self.name.clone(), "breaker", SinkId::unique())?;
-        Ok(self.assemble(name))
-    }
-
-    fn assemble(self, name: Arc<str>) -> Breaker {
-        Breaker(Arc::new_cyclic(|this: &Weak<Inner>| Inner {
-            name,
-            threshold: u64::from(self.threshold),
-            backoff: self.backoff,
-            probes: self.probes as usize,
-            probe_timeout: self.probe_timeout,
-            word: AtomicU64::new(CLOSED),
-            cold: Mutex::new(Cold { until: None, leases: Vec::new(), next_lease: 0, heralds: Vec::new(), stage: 1 }),
-            held: Arc::default(),
-            transitions: std::array::from_fn(|_| AtomicU64::new(0)),
-            registration: register(this.clone()),
-        }))
     }
 }
