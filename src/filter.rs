@@ -1,11 +1,13 @@
 //! A stage that lets some events pass.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
 
 use crate::delivery::Delivery;
-use crate::error::{CloseError, WriteError};
+use crate::error::{BuildError, CloseError, WriteError};
+use crate::names;
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 
@@ -27,12 +29,24 @@ pub struct Filter<S, P> {
     predicate: P,
     closed: AtomicBool,
     id: SinkId,
+    name: Arc<str>,
 }
 
 impl<S, P> Filter<S, P> {
     /// Passes on to `sink` the events for which `predicate` is true.
     pub fn new(sink: S, predicate: P) -> Self {
-        Self { sink, predicate, closed: AtomicBool::new(false), id: SinkId::unique() }
+        let id = SinkId::unique();
+        Self { sink, predicate, closed: AtomicBool::new(false), id, name: names::default("filter", id) }
+    }
+
+    /// The same with a name, for `Debug`.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Name`].
+    pub fn named(name: &str, sink: S, predicate: P) -> Result<Self, BuildError> {
+        names::check(name)?;
+        Ok(Self { name: name.into(), ..Self::new(sink, predicate) })
     }
 }
 
@@ -57,6 +71,6 @@ impl<E: ?Sized, S: Sink<E>, P: Fn(&E) -> bool + Send + Sync> Sink<E> for Filter<
 
 impl<S, P> fmt::Debug for Filter<S, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Filter").field("id", &self.id).field("closed", &self.closed).finish_non_exhaustive()
+        f.debug_struct("Filter").field("name", &self.name).field("closed", &self.closed).finish_non_exhaustive()
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use sinkworks::test_util::{Blocking, Failing, Gate, NotReadyYet, Panicking, Recording, check_contract};
 use sinkworks::{
-    Breaker, Broadcaster, BuildError, Channel, CloseError, CloseReport, Delivery, ExponentialBackoff, Overflow, Pool,
-    Queue, Receiver, RetryingSink, Shutdown, Sink, SinkExt, SinkId, Wakers, WriteError, sink_fn,
+    Breaker, Broadcaster, BuildError, Channel, CloseError, CloseReport, Delivery, ExponentialBackoff, Filter, Overflow,
+    Pool, Queue, Receiver, RetryingSink, Shutdown, Sink, SinkExt, SinkId, Wakers, WriteError, sink_fn,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -252,6 +252,7 @@ fn a_name_must_be_short_and_printable_everywhere() {
             Channel::<u32>::builder().name(bad).build().err(),
             Broadcaster::<u32>::named(bad).err(),
             RetryingSink::named(bad, leaf(), breaker()).err(),
+            Filter::named(bad, leaf(), |_: &u32| true).err(),
             Breaker::builder().name(bad).build().err(),
             Pool::builder().name(bad).build().err(),
             Pool::dedicated(bad).err(),

@@ -15,6 +15,7 @@ use super::Webhook;
 use super::endpoint::Endpoint;
 use super::error::WebhookError;
 use super::hosts::Hosts;
+use crate::names;
 use crate::sink::SinkId;
 
 const USER_AGENT: &str = concat!("sinkworks/", env!("CARGO_PKG_VERSION"));
@@ -49,6 +50,7 @@ const RESERVED: [HeaderName; 7] = [CONNECTION, CONTENT_LENGTH, EXPECT, TE, TRAIL
 #[must_use = "a builder does nothing until `build`"]
 pub struct WebhookBuilder {
     url: String,
+    name: Option<String>,
     headers: Vec<(String, String)>,
     timeout: Duration,
     connect_timeout: Duration,
@@ -59,11 +61,18 @@ impl WebhookBuilder {
     pub(super) fn new(url: &str) -> Self {
         Self {
             url: url.to_owned(),
+            name: None,
             headers: Vec::new(),
             timeout: Duration::from_secs(15),
             connect_timeout: Duration::from_secs(5),
             max_retry_after: Duration::from_secs(3600),
         }
+    }
+
+    /// What the webhook is called in `Debug`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
     }
 
     /// How long one request may take in all, from the look-up of the host to the end of the answer. 15 seconds unless
@@ -100,6 +109,8 @@ impl WebhookBuilder {
     /// A [`WebhookError`] that says which part of the URL, which header or which timeout cannot be used.
     pub fn build(self) -> Result<Webhook, WebhookError> {
         let endpoint = Endpoint::parse(&self.url)?;
+        let id = SinkId::unique();
+        let name = names::or_default(self.name, "webhook", id).map_err(|_| WebhookError::Name)?;
         let config = Agent::config_builder()
             .http_status_as_error(false)
             // An event goes where its owner said and nowhere else.
@@ -122,7 +133,8 @@ impl WebhookBuilder {
             headers: checked(&self.headers)?,
             max_retry_after: self.max_retry_after,
             closed: AtomicBool::new(false),
-            id: SinkId::unique(),
+            id,
+            name,
         })
     }
 }

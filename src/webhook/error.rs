@@ -10,6 +10,9 @@ pub enum WebhookError {
     /// The URL has no scheme: it is a path, a bare host, or no URL at all.
     #[error("the URL must be absolute, with a scheme and a host")]
     NotAbsolute,
+    /// The name is empty, longer than 128 bytes, or has a control character in it.
+    #[error("a name must have 1 to 128 bytes and no control character")]
+    Name,
     /// The URL has a scheme other than `http` and `https`.
     #[error("the URL's scheme must be http or https")]
     Scheme,

@@ -21,6 +21,7 @@ mod hosts;
 
 use std::fmt;
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
 use std::time::{Duration, SystemTime};
@@ -81,6 +82,7 @@ pub struct Webhook {
     max_retry_after: Duration,
     closed: AtomicBool,
     id: SinkId,
+    name: Arc<str>,
 }
 
 impl Webhook {
@@ -148,7 +150,7 @@ impl<E: Serialize + ?Sized> Sink<E> for Webhook {
 impl fmt::Debug for Webhook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Webhook")
-            .field("id", &self.id)
+            .field("name", &self.name)
             .field("endpoint", &self.endpoint)
             .field("closed", &self.closed)
             .finish_non_exhaustive()

@@ -134,3 +134,12 @@ fn no_text_form_shows_a_secret() {
     assert!(!text.contains("secret") && !text.contains("user"), "{text}");
     assert!(text.contains("http://127.0.0.1:"), "{text}");
 }
+
+#[test]
+fn a_name_shows_in_debug_and_must_be_printable() {
+    let named = Webhook::builder("http://127.0.0.1:1/").name("orders").build().unwrap();
+    assert!(format!("{named:?}").contains("orders"));
+    for bad in ["", "a\nb"] {
+        assert_eq!(Webhook::builder("http://127.0.0.1:1/").name(bad).build().unwrap_err(), WebhookError::Name);
+    }
+}
