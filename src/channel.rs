@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::block;
 use crate::clock::saturating_add;
+use crate::contain::contain;
 use crate::delivery::Delivery;
 use crate::error::{BuildError, CloseError, WriteError};
 use crate::intake::entrance::{self, Entrance, Overflow, SendError};
@@ -16,6 +16,7 @@ use crate::ledger::{DropCounters, DropReason, Ledger};
 use crate::names;
 use crate::shutdown::{CloseReport, ComponentReport, Shutdown};
 use crate::sink::{Sink, SinkId};
+use crate::sync::atomic::{AtomicU8, Ordering, fence};
 use crate::telemetry::{Observations, Observe, Registration, as_gauge, names as metric, register};
 use crate::wakers::{Ticket, WaitList};
 
@@ -47,7 +48,8 @@ pub struct Channel<E: Send + 'static> {
 struct Shared<E: Send> {
     id: SinkId,
     name: Arc<str>,
-    entrance: Entrance<E>,
+    /// Beside the writers' words: whether the receiver is gone.
+    entrance: Entrance<E, AtomicU8>,
     drops: DropCounters,
     readers: Arc<WaitList>,
     registration: Registration,
@@ -94,7 +96,7 @@ impl<E: Send + 'static> Channel<E> {
         let shared = Arc::new_cyclic(|this: &Weak<Shared<E>>| Shared {
             id,
             name,
-            entrance: Entrance::new(capacity, overflow, ()),
+            entrance: Entrance::new(capacity, overflow, AtomicU8::new(0)),
             drops: DropCounters::default(),
             readers: Arc::default(),
             registration: register(this.clone()),
@@ -136,8 +138,25 @@ impl<E: Send> Shared<E> {
     fn push(&self, event: E) {
         self.entrance.intake.push(event);
         // The fence in `push` pairs with the one in `WaitList::register`: either the reader sees the event, or this sees the reader.
+        self.wake_next();
+        if self.entrance.intake.beside().load(Ordering::Relaxed) != 0 {
+            self.discard();
+        }
+    }
+
+    fn wake_next(&self) {
         if !self.readers.is_empty() {
             self.readers.wake(1);
+        }
+    }
+
+    /// Drops what nobody will receive, counted.
+    #[cold]
+    fn discard(&self) {
+        let intake = &self.entrance.intake;
+        while let Some(event) = intake.pop() {
+            self.drops.count(DropReason::DestinationClosed, || intake.leave());
+            contain(|| drop(event));
         }
     }
 
@@ -154,6 +173,12 @@ impl<E: Send> Shared<E> {
         if let Some(event) = self.entrance.intake.pop() {
             self.entrance.intake.leave();
             self.entrance.free_room();
+            if self.entrance.intake.is_drained() {
+                // The last event has left after the close: other readers have seen neither an event nor the end. Pairs with the fence in
+                // `WaitList::register`.
+                fence(Ordering::SeqCst);
+                self.readers.wake_all();
+            }
             return Ok(event);
         }
         Err(if self.entrance.intake.is_drained() { RecvError::Closed } else { RecvError::Empty })
@@ -252,18 +277,25 @@ impl<E: Send + 'static> Receiver<E> {
             match self.try_recv() {
                 Err(RecvError::Empty) => {}
                 answer => {
-                    ticket.into_iter().for_each(Ticket::spend);
+                    if let Some(ticket) = ticket {
+                        ticket.spend();
+                        // The wake for another event may have come here while this one was on its way: hand it on.
+                        if !self.shared.entrance.intake.is_empty() {
+                            self.shared.wake_next();
+                        }
+                    }
                     return answer;
                 }
             }
-            if ticket.is_some() {
+            if ticket.as_ref().is_some_and(Ticket::is_waiting) {
                 if until.is_some_and(|until| Instant::now() >= until) {
                     return Err(RecvError::Empty);
                 }
                 block::park(until);
+            } else {
+                // Then it looks once more before it parks. Not registered again before it has looked after a wake.
+                self.shared.readers.register(&mut ticket, block::thread_waker());
             }
-            // Registered before the next look, and again after a wake that somebody else's receive made useless.
-            self.shared.readers.register(&mut ticket, block::thread_waker());
         }
     }
 
@@ -282,12 +314,10 @@ impl<E: Send + 'static> Receiver<E> {
 impl<E: Send + 'static> Drop for Receiver<E> {
     fn drop(&mut self) {
         self.shared.close();
-        let intake = &self.shared.entrance.intake;
-        while let Some(event) = intake.pop() {
-            self.shared.drops.count(DropReason::DestinationClosed, || intake.leave());
-            // The user's code: a panic there must keep neither the other events from being counted nor this thread from going on.
-            catch_unwind(AssertUnwindSafe(|| drop(event))).unwrap_or_default();
-        }
+        self.shared.entrance.intake.beside().store(1, Ordering::Relaxed);
+        // Pairs with the fence of a push: either that writer sees that nobody receives any more, or its event is found here.
+        fence(Ordering::SeqCst);
+        self.shared.discard();
     }
 }
 

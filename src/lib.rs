@@ -102,6 +102,7 @@ mod pool;
 mod clock;
 // The blocking forms of write and close.
 mod block;
+mod contain;
 // Whom to wake.
 mod wakers;
 // Names of components.

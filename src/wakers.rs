@@ -125,6 +125,11 @@ impl Ticket {
         self.key
     }
 
+    /// Whether it has not been woken since it was last registered.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.list.as_ref().is_some_and(|list| lock(&list.inner).wakers.contains_key(&self.key))
+    }
+
     /// The waiter has what it waited for: a wake that it got is used up.
     pub(crate) fn spend(mut self) {
         if let Some(list) = self.list.take() {

@@ -7,7 +7,6 @@
 mod list;
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -16,6 +15,7 @@ use arc_swap::ArcSwap;
 
 use crate::block;
 use crate::clock::saturating_add;
+use crate::contain::contain;
 use crate::delivery::{Delivery, Journey};
 use crate::error::{BuildError, Class, CloseError, Wait, WriteError};
 use crate::ledger::{DropReason, Dropped};
@@ -173,15 +173,18 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
     ///
     /// [`WriteError::Closed`].
     pub fn remove_id(&self, id: SinkId) -> Result<bool, WriteError> {
-        let before = self.0.list.rcu(|list| list.without(id));
-        if before.closed {
-            return Err(WriteError::Closed);
-        }
-        let Some(entry) = before.get(id) else { return Ok(false) };
+        // Taken out and noted as leaving in one step for whoever waits for that.
         let mut leaving = lock(&self.0.leaving);
-        leaving.retain(|(_, gone)| gone.strong_count() > 0);
-        leaving.push((id, Arc::downgrade(&entry.gone)));
-        Ok(true)
+        let before = self.0.list.rcu(|list| list.without(id));
+        let gone = before.get(id).filter(|_| !before.closed).map(|entry| Arc::downgrade(&entry.gone));
+        let removed = gone.is_some();
+        if let Some(gone) = gone {
+            leaving.retain(|(_, gone)| gone.strong_count() > 0);
+            leaving.push((id, gone));
+        }
+        // Before `before`, which may be the sink's last owner.
+        drop(leaving);
+        if before.closed { Err(WriteError::Closed) } else { Ok(removed) }
     }
 
     /// Removes a sink and waits until no write can reach it any more, at most for `timeout`. Says whether that is so.
@@ -276,7 +279,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
                     }
                 });
             };
-            if catch_unwind(AssertUnwindSafe(offer)).is_err() {
+            if contain(offer).is_none() {
                 self.lose(DropReason::Panicked);
             }
         }
@@ -290,9 +293,9 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
         let mut rest = Rest::default();
         for (entry, mut journey) in saved.sinks {
             let write = || delivery.fork(&mut journey, |delivery| entry.sink.try_write(event, delivery));
-            match catch_unwind(AssertUnwindSafe(write)) {
-                Ok(answer) => self.note(&entry, answer, journey, &mut rest),
-                Err(_) => self.lose(DropReason::Panicked),
+            match contain(write) {
+                Some(answer) => self.note(&entry, answer, journey, &mut rest),
+                None => self.lose(DropReason::Panicked),
             }
         }
         rest
@@ -392,7 +395,7 @@ impl<E: ?Sized + 'static> Sink<E> for Broadcaster<E> {
         // No lock is held while sinks are called.
         for (index, entry) in pending {
             let poll = || entry.sink.poll_close(how, waker);
-            let answer = catch_unwind(AssertUnwindSafe(poll)).unwrap_or(Poll::Ready(Err(CloseError::Panicked)));
+            let answer = contain(poll).unwrap_or(Poll::Ready(Err(CloseError::Panicked)));
             if let (Poll::Ready(answer), Some(closing)) = (answer, &mut *lock(&self.0.closing)) {
                 closing.answers[index].get_or_insert(answer);
             }

@@ -2,7 +2,8 @@
 //!
 //! A broadcast to a thousand idle queues would put a thousand mailboxes on the ready list, one by one, chased by the workers that it wakes: each push then
 //! fetches the list's cache lines from a worker's core, and looks at who sleeps. So a broadcast collects some mailboxes and puts them on the list together. It
-//! collects only while it writes to queues, which do not block, and hands over what it has before it calls anything else.
+//! collects only while it writes to queues, which do not block unless the event's
+//! `Clone` does, and hands over what it has before it calls anything else.
 
 use std::sync::Arc;
 

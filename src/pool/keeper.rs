@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::scheduler::Scheduler;
 use super::{Inner, Task};
+use crate::contain::contain;
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{Mutex, Seat, lock};
 
@@ -109,7 +110,10 @@ impl Keeper {
         let next = timers.first_key_value().map(|((at, _), _)| *at);
         drop(timers);
         // A task whose last owner this has become is dropped here, outside the lock, which its drop takes.
-        drop(fired);
+        // One by one and contained: the drop of a user's sink must not take the timers away from the rest.
+        for task in fired {
+            contain(|| drop(task));
+        }
         next
     }
 }

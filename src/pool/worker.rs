@@ -1,12 +1,12 @@
 //! A pool thread: takes a task, gives it a turn, decides its lane by how long that took.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::scheduler::{Lane, Next, Worker};
 use super::{Inner, Task, Turn};
 use crate::block;
+use crate::contain::contain;
 use crate::sync::atomic::Ordering;
 
 /// A task whose turn takes longer goes to the slow lane: at that length it is not the processor that it waits for.
@@ -58,7 +58,7 @@ pub(super) fn turn(inner: &Arc<Inner>, worker: &mut Worker, task: Arc<dyn Task>,
     inner.scheduler.begin_turn(worker, lane);
     // A sink's panic is caught where it is called. This is for what slips through, such as an event whose drop panics:
     // it must not take the thread, and with it other queues, away.
-    let outcome = catch_unwind(AssertUnwindSafe(|| task.turn(began))).unwrap_or_else(|_| {
+    let outcome = contain(|| task.turn(began)).unwrap_or_else(|| {
         inner.panics.fetch_add(1, Ordering::Relaxed);
         Turn::Again
     });
@@ -67,5 +67,8 @@ pub(super) fn turn(inner: &Arc<Inner>, worker: &mut Worker, task: Arc<dyn Task>,
     task.set_lane(lane);
     if outcome == Turn::Again {
         inner.scheduler.post(task, lane);
+    } else if contain(|| drop(task)).is_none() {
+        // It was the mailbox's last owner, and the sink's drop has panicked.
+        inner.panics.fetch_add(1, Ordering::Relaxed);
     }
 }

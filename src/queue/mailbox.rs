@@ -3,7 +3,6 @@
 //! **Locks.** `drain` is held by whoever has the turn, for as long as the turn. `closing` is held for a few instructions, never while a sink is
 //! called. Writers take neither.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, TryLockError, Weak};
 use std::task::{Poll, Wake, Waker};
 use std::time::Instant;
@@ -11,6 +10,7 @@ use std::time::Instant;
 use super::run::RunWord;
 use crate::block;
 use crate::clock::Clock;
+use crate::contain::contain;
 use crate::delivery::Journey;
 use crate::error::CloseError;
 use crate::intake::entrance::Entrance;
@@ -166,7 +166,7 @@ impl<E: Send + 'static> Mailbox<E> {
     /// thread this may be, from their end.
     fn give_up<T>(&self, what: T) {
         self.settle(Some(DropReason::Abandoned));
-        catch_unwind(AssertUnwindSafe(|| drop(what))).unwrap_or_default();
+        contain(|| drop(what));
     }
 
     /// Sets the timer for the earliest of the two times, if there is one.
@@ -259,7 +259,7 @@ impl<E: Send + 'static> Mailbox<E> {
 
     pub(super) fn poll_destination(&self, how: Shutdown) -> Poll<Result<CloseReport, CloseError>> {
         let poll = || self.sink.poll_close(how, &self.waker);
-        catch_unwind(AssertUnwindSafe(poll)).unwrap_or(Poll::Ready(Err(CloseError::Panicked)))
+        contain(poll).unwrap_or(Poll::Ready(Err(CloseError::Panicked)))
     }
 
     /// Keeps the report, unless there is one already, and wakes the closers.

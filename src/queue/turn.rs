@@ -1,11 +1,11 @@
 //! A mailbox's turn: deliver a budget of events in order, one at a time, and leave the run word as the next wake needs it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
 use std::time::Instant;
 
 use super::mailbox::{Drain, Held, Mailbox};
 use crate::block;
+use crate::contain::contain;
 use crate::delivery::{Delivery, EventId, Journey};
 use crate::error::{Class, WriteError};
 use crate::ledger::DropReason;
@@ -157,22 +157,22 @@ fn offer<E: Send + 'static>(
         let kept = matches!(answer, Err(WriteError::NotReady(_))) && !last;
         (answer, kept.then(|| delivery.into_journey()))
     };
-    match catch_unwind(AssertUnwindSafe(attempt)) {
-        Ok((Ok(()), _)) => Offer::Delivered,
-        Ok((Err(WriteError::NotReady(_)), None)) => Offer::Dropped(DropReason::Abandoned),
-        Ok((Err(WriteError::NotReady(wait)), Some(journey))) => Offer::NotReady(wait.until, journey),
-        Ok((Err(WriteError::Closed), _)) => {
+    match contain(attempt) {
+        Some((Ok(()), _)) => Offer::Delivered,
+        Some((Err(WriteError::NotReady(_)), None)) => Offer::Dropped(DropReason::Abandoned),
+        Some((Err(WriteError::NotReady(wait)), Some(journey))) => Offer::NotReady(wait.until, journey),
+        Some((Err(WriteError::Closed), _)) => {
             // Nothing that is written here can arrive any more: say so upstream.
             drain.destination_closed = true;
             mailbox.begin_close(Shutdown::Drain);
             Offer::Dropped(DropReason::DestinationClosed)
         }
-        Ok((Err(WriteError::Full), _)) => Offer::Dropped(DropReason::Overflow),
-        Ok((Err(WriteError::Failed(failure)), _)) => Offer::Dropped(match failure.class() {
+        Some((Err(WriteError::Full), _)) => Offer::Dropped(DropReason::Overflow),
+        Some((Err(WriteError::Failed(failure)), _)) => Offer::Dropped(match failure.class() {
             Class::Permanent => DropReason::Permanent,
             Class::Transient | Class::Exhausted => DropReason::Exhausted,
         }),
-        Err(_) => Offer::Dropped(DropReason::Panicked),
+        None => Offer::Dropped(DropReason::Panicked),
     }
 }
 

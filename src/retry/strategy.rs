@@ -64,21 +64,27 @@ pub enum Verdict {
 /// Two strategies that must agree: an attempt is made when both say so, and retried when both do. The first is asked first: put what
 /// waits (a backoff) before what hands out permits (a breaker).
 impl<A: RetryStrategy, B: RetryStrategy> RetryStrategy for (A, B) {
-    type State = (A::State, B::State);
+    /// The states of both, and whether the first has let the coming attempt pass: it is not asked again while the second waits.
+    type State = (A::State, B::State, bool);
 
     fn proceed(&self, state: &mut Self::State, delivery: &Delivery<'_>) -> Proceed {
-        match self.0.proceed(&mut state.0, delivery) {
-            Proceed::Now => self.1.proceed(&mut state.1, delivery),
-            wait @ Proceed::Wait(_) => wait,
+        if !state.2 {
+            match self.0.proceed(&mut state.0, delivery) {
+                Proceed::Now => state.2 = true,
+                wait @ Proceed::Wait(_) => return wait,
+            }
         }
+        self.1.proceed(&mut state.1, delivery)
     }
 
     fn success(&self, state: &mut Self::State, delivery: &Delivery<'_>) {
+        state.2 = false;
         self.0.success(&mut state.0, delivery);
         self.1.success(&mut state.1, delivery);
     }
 
     fn failure(&self, state: &mut Self::State, delivery: &Delivery<'_>, failure: &Failure) -> Verdict {
+        state.2 = false;
         // Both are told, whatever the other says.
         let verdicts =
             (self.0.failure(&mut state.0, delivery, failure), self.1.failure(&mut state.1, delivery, failure));

@@ -211,7 +211,13 @@ impl Inner {
             let id = cold.next_lease;
             cold.next_lease += 1;
             cold.leases.push((id, saturating_add(now, self.probe_timeout)));
+            let key = permit.key();
             permit.pass(Some(Lease { breaker: Some(self.clone()), id }));
+            if cold.heralds.iter().any(|herald| Some(*herald) == key) {
+                // Somebody else is told when this probe must have ended.
+                cold.heralds.retain(|herald| Some(*herald) != key);
+                self.held.wake(1);
+            }
             return Proceed::Now;
         }
         let ends = cold.leases.iter().map(|(_, ends)| *ends).min();
@@ -223,7 +229,7 @@ impl Inner {
     fn hold(self: &Arc<Self>, cold: &mut Cold, permit: &mut Permit, delivery: &Delivery<'_>, until: Instant) -> Wait {
         let place = permit.place.get_or_insert_with(|| Place { ticket: None, breaker: self.clone() });
         self.held.register(&mut place.ticket, delivery.waker());
-        let key = place.ticket.as_ref().map_or(0, Ticket::key);
+        let key = permit.key().unwrap_or(0);
         if !cold.heralds.contains(&key) && cold.heralds.len() < self.probes {
             cold.heralds.push(key);
         }
@@ -242,7 +248,8 @@ impl Inner {
             cold.stage = 1;
             self.enter(CLOSED | STAGED);
         }
-        if self.word.load(Ordering::Acquire) & STAGED == 0 {
+        // No failures in a row any more, in whatever state it was.
+        if self.word.fetch_and(STATE | STAGED, Ordering::AcqRel) & STAGED == 0 {
             return;
         }
         let stage = cold.stage;
@@ -326,6 +333,10 @@ pub struct Permit {
 }
 
 impl Permit {
+    fn key(&self) -> Option<u64> {
+        self.place.as_ref()?.ticket.as_ref().map(Ticket::key)
+    }
+
     fn pass(&mut self, lease: Option<Lease>) {
         if let Some(ticket) = self.place.take().and_then(|mut place| place.ticket.take()) {
             ticket.spend();
@@ -426,5 +437,41 @@ impl fmt::Debug for Breaker {
             .field("threshold", &self.0.threshold)
             .field("backoff", &self.0.backoff)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(sinkworks_loom)))]
+mod tests {
+    use super::*;
+
+    fn delivery() -> Delivery<'static> {
+        Delivery::from_thread()
+    }
+
+    fn failure() -> Failure {
+        Failure::transient("told to fail")
+    }
+
+    /// Failures are counted in a row, also while those that were held are still being woken.
+    #[test]
+    fn one_success_resets_while_the_held_are_being_woken() {
+        let breaker = Breaker::new(2, Duration::from_nanos(1));
+        let mut permits: Vec<Permit> = (0..4).map(|_| Permit::default()).collect();
+        for permit in &mut permits[..2] {
+            assert_eq!(breaker.proceed(permit, &delivery()), Proceed::Now);
+            breaker.failure(permit, &delivery(), &failure());
+        }
+        assert_eq!(breaker.state(), BreakerState::Open);
+        // Its time is over: the first one asked is the probe, the others are held.
+        std::thread::sleep(Duration::from_millis(1));
+        let mut probe = Permit::default();
+        assert_eq!(breaker.proceed(&mut probe, &delivery()), Proceed::Now);
+        assert!(permits.iter_mut().all(|permit| breaker.proceed(permit, &delivery()) != Proceed::Now));
+        breaker.success(&mut probe, &delivery());
+        for _ in 0..4 {
+            breaker.failure(&mut probe, &delivery(), &failure());
+            assert_eq!(breaker.state(), BreakerState::Closed, "one failure after a success");
+            breaker.success(&mut probe, &delivery());
+        }
     }
 }
