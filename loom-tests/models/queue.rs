@@ -8,6 +8,7 @@ use loom::sync::Condvar;
 use loom::thread;
 
 use super::{Model, mutation};
+use crate::ledger::{DropReason, Ledger};
 use crate::pool::Pool;
 use crate::queue::Queue;
 use crate::shutdown::{CloseReport, Shutdown};
@@ -34,6 +35,12 @@ pub(super) const MODELS: &[Model] = &[
     },
     Model { name: "queue_close_from_two_threads", preemptions: Some(2), run: close_from_two_threads, mutations: &[] },
     Model { name: "queue_abort_against_turn", preemptions: Some(2), run: abort_against_turn, mutations: &[] },
+    Model {
+        name: "queue_abort_against_drain",
+        preemptions: Some(2),
+        run: abort_against_drain,
+        mutations: &[mutation("queue_offer_ignores_abort")],
+    },
 ];
 
 /// What the model's main thread sleeps on.
@@ -173,6 +180,21 @@ fn abort_against_turn() {
     let rig = Rig::new();
     rig.queue.send(1).unwrap();
     rig.queue.send(2).unwrap();
+    abort(rig);
+}
+
+/// The same with a close that has begun to drain: its turns say when they offer an event, and the abort decides which it is.
+fn abort_against_drain() {
+    let rig = Rig::new();
+    rig.queue.send(1).unwrap();
+    rig.queue.send(2).unwrap();
+    let nobody = Waker::from(Arc::new(Bell::default()));
+    assert!(rig.queue.poll_close(Shutdown::Drain, &nobody).is_pending() || rig.queue.ledger().pending == 0);
+    abort(rig);
+}
+
+/// Aborts a queue of two events.
+fn abort(rig: Rig) {
     let report = close(&rig.queue, Shutdown::Abort);
     rig.pool.stop_for_model();
     rig.worker.join().unwrap();
@@ -184,6 +206,9 @@ fn abort_against_turn() {
     assert!(reported.balances());
     assert!(reported.delivered <= delivered, "reported as delivered and was not");
     assert!(reported.pending <= 1, "at most one event is in flight");
+    // The worker may have been stopped before the turn that abandons the rest.
+    let abandoned = |ledger: &Ledger| ledger.dropped[DropReason::Abandoned];
+    assert!(abandoned(&reported) <= abandoned(&ledger) + ledger.pending, "reported as abandoned and was not");
     // What was in flight has been decided since; nothing else has changed.
     assert!(delivered <= reported.delivered + reported.pending, "delivered after it was reported abandoned");
 }

@@ -155,7 +155,7 @@ impl<E, N> Intake<E, N> {
     /// The drain of a closed intake is about to offer an event. `false`: it is aborted, and must not.
     pub(crate) fn begin_offer(&self) -> bool {
         let mut left = self.back.left.load(Ordering::Acquire);
-        while left & ABORTED == 0 {
+        while left & ABORTED == 0 || mutation!("queue_offer_ignores_abort") {
             // Against an abort, not an AND that comes too late to take it back.
             match self.back.left.compare_exchange_weak(left, left & !QUIET, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
