@@ -74,7 +74,7 @@ pub(crate) fn thread_waker() -> Waker {
 }
 
 /// Offers an event until it is taken, parking in between. On a pool thread it is offered once: the holder is asked to try again by itself.
-pub(crate) fn write(mut offer: impl FnMut(&mut Delivery<'_>) -> Result<(), WriteError>) -> Result<(), WriteError> {
+pub(crate) fn write<T>(mut offer: impl FnMut(&mut Delivery<'_>) -> Result<T, WriteError>) -> Result<T, WriteError> {
     let mut delivery = Delivery::from_thread();
     loop {
         match offer(&mut delivery) {

@@ -81,6 +81,11 @@ impl Journey {
         self.history.as_deref()
     }
 
+    /// The failures alone; what stages have saved is dropped.
+    pub(crate) fn into_history(self) -> Option<Box<History>> {
+        self.history
+    }
+
     /// Whether no stage has saved anything.
     #[must_use]
     pub fn is_at_start(&self) -> bool {

@@ -145,6 +145,11 @@ impl Failure {
         &*self.source
     }
 
+    /// Whether both tell of one failed attempt.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.source, &other.source)
+    }
+
     /// How long the destination asked to be left alone, counted from this failure.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Index;
 
-use crate::sync::{Mutex, MutexGuard, lock};
+use crate::sync::{Mutex, lock};
 
 /// Why an accepted event was not delivered. Every dropped event has exactly one reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -129,21 +129,8 @@ impl fmt::Display for Ledger {
 pub(crate) struct DropCounters(Mutex<Dropped>);
 
 impl DropCounters {
-    /// Counts a drop for `reason` in one step with `leave`.
-    pub(crate) fn count<R>(&self, reason: DropReason, leave: impl FnOnce() -> R) -> R {
-        let mut dropped = lock(&self.0);
-        dropped.add(reason, 1);
-        leave()
-    }
-
-    /// The ledger of a component whose events left in number `left` and entered in number `accepted`. Both only grow, and `accepted` is
-    /// read last, so that nothing shows as delivered or dropped that does not show as accepted.
-    pub(crate) fn ledger(&self, left: impl FnOnce() -> u64, accepted: impl FnOnce() -> u64) -> Ledger {
-        let guard: MutexGuard<'_, Dropped> = lock(&self.0);
-        let dropped = *guard;
-        let left = left();
-        drop(guard);
-        let accepted = accepted();
-        Ledger { accepted, delivered: left - dropped.total(), dropped, pending: accepted - left }
+    /// Counts, or looks, in one step with whatever else happens in `step`.
+    pub(crate) fn step<R>(&self, step: impl FnOnce(&mut Dropped) -> R) -> R {
+        step(&mut lock(&self.0))
     }
 }

@@ -84,6 +84,8 @@ mod filter;
 mod intake;
 // Between a writer and a sink.
 mod queue;
+// What becomes of events that a queue drops.
+mod dead_letter;
 // Trying again, and when.
 mod retry;
 // The end of the way: a reader in this process.
@@ -127,10 +129,12 @@ pub use broadcaster::Broadcaster;
 pub use channel::{Channel, ChannelBuilder, Iter, Receiver, RecvError};
 pub use clock::Clock;
 pub use compose::SinkExt;
+pub use dead_letter::{DeadLetter, Replayed, replay};
 pub use delivery::{Delivery, EventId, Frame, History, Journey};
 pub use error::{BuildError, Class, CloseError, Failure, Wait, WriteError};
 pub use filter::Filter;
 pub use intake::entrance::{Overflow, SendError};
+pub use intake::limits::EventTooLarge;
 pub use ledger::{DropReason, Dropped, Ledger};
 pub use pool::{Pool, PoolBuilder, PoolStats};
 pub use queue::{Queue, QueueBuilder};

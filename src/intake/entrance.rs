@@ -1,19 +1,33 @@
-//! How a writer gets a place: at once, in line for it, or not at all. Shared by queues and channels.
+//! How a writer gets a place: at once, in line for it, in place of another event, or not at all. And what became of all that had one.
+//! Shared by queues and channels.
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::Intake;
+use super::limits::{Bounds, EventTooLarge, Note};
+use super::{Intake, Parcel};
 use crate::block;
+use crate::clock::{Clock, saturating_add};
 use crate::delivery::Delivery;
-use crate::error::{BuildError, WriteError};
-use crate::sync::atomic::{Ordering, fence};
+use crate::error::{Wait, WriteError};
+use crate::ledger::{DropCounters, DropReason, Dropped, Ledger};
+use crate::sync::atomic::{AtomicU8, Ordering, fence};
+use crate::sync::mutation;
 use crate::wakers::{Ticket, WaitList};
 
-/// The largest bound: what the words can count.
-const MAX_CAPACITY: u64 = 1 << 62;
-
-/// What a bounded queue or channel does with a write that finds no room.
+/// What a queue or channel with a bound does with a write that finds no room.
+///
+/// | policy | the write | the event |
+/// |---|---|---|
+/// | `Block` | waits | gets in later |
+/// | `BlockFor` | waits for a while, then [`Full`](WriteError::Full) | stays with the writer |
+/// | `Reject` | [`Full`](WriteError::Full) at once | stays with the writer |
+/// | `DropNewest` | `Ok` | is counted as accepted and as dropped for [`Overflow`](DropReason::Overflow) |
+/// | `DropOldest` | `Ok` | gets in; the oldest that waits is dropped for [`Overflow`](DropReason::Overflow) |
+/// | `Disconnect` | [`Closed`](WriteError::Closed) | stays with the writer; the queue closes |
+///
+/// What is dropped goes to the queue's dead letters, where it has some. No policy but the first two waits, and none ever waits on a pool thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Overflow {
@@ -21,8 +35,19 @@ pub enum Overflow {
     /// order they came, as far as no other comes in between. Closing frees them.
     #[default]
     Block,
+    /// The same, but for no longer than this; then the write is refused with [`WriteError::Full`]. The time is that of whoever holds the event.
+    BlockFor(Duration),
     /// The write is refused with [`WriteError::Full`].
     Reject,
+    /// The event that is written is dropped.
+    DropNewest,
+    /// The event that has waited longest is dropped, and the one that is written gets its place. An event that is being delivered, or is held for a retry,
+    /// cannot be dropped any more: if nothing else is inside, the event that is written is dropped. So a queue that should keep the latest one needs a capacity of 2.
+    /// A write that drops another takes a short lock.
+    DropOldest,
+    /// The queue closes: a subscriber that is too slow is cut off instead of missing events unawares. What it has accepted, it delivers as
+    /// [`Shutdown::Drain`](crate::Shutdown::Drain) does.
+    Disconnect,
 }
 
 /// Why a writer may not enter.
@@ -30,98 +55,277 @@ pub enum Overflow {
 pub(crate) enum Refused {
     Closed,
     Full,
+    /// Full, and room for which another may wait in line was taken for a moment.
+    Returned,
+    TooLarge {
+        bytes: u64,
+        max: u64,
+    },
 }
 
-pub(crate) fn check_capacity(capacity: Option<u64>) -> Result<(), BuildError> {
-    match capacity {
-        Some(0) => Err(BuildError::Zero { option: "capacity" }),
-        Some(value) if value > MAX_CAPACITY => {
-            Err(BuildError::TooLarge { option: "capacity", value, max: MAX_CAPACITY })
-        }
-        _ => Ok(()),
-    }
+/// Whether an event that was accepted has a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The caller pushes it.
+    Taken,
+    /// It is dropped, and counted.
+    Shed,
 }
 
-/// An intake with a line in front.
-#[derive(Debug)]
+/// The queue or channel that an entrance belongs to, as the overflow policies need it.
+pub(crate) trait Owner<E> {
+    /// A waiting event was taken out to make room, and counted.
+    fn evicted(&self, event: E);
+
+    /// An event was accepted and dropped, and counted.
+    fn shed(&self) {}
+
+    /// Closes, since there is no room.
+    fn disconnect(&self);
+}
+
+/// A place in the line for room.
+struct InLine {
+    ticket: Option<Ticket>,
+    /// When waiting ends.
+    until: Option<Instant>,
+}
+
+/// Whether to try for a place.
+enum Room {
+    Perhaps(Option<InLine>),
+    /// Not any more: the event is dropped.
+    Shed,
+}
+
+/// An intake with a line in front and the books of what came and went.
 pub(crate) struct Entrance<E, N = ()> {
     pub(crate) intake: Intake<E, N>,
+    /// What the drain and evictions have dropped. What was shed is counted by the intake.
+    pub(crate) drops: DropCounters,
     /// Writers that wait for room.
     line: Arc<WaitList>,
     overflow: Overflow,
+    /// Whether a write that found no room has closed it.
+    cut_off: AtomicU8,
 }
 
 impl<E, N> Entrance<E, N> {
     /// `beside` is what writers touch with every event.
-    pub(crate) fn new(capacity: Option<u64>, overflow: Overflow, beside: N) -> Self {
-        Self { intake: Intake::new(capacity, beside), line: Arc::default(), overflow }
+    pub(crate) fn new(bounds: Bounds<E>, clock: &Clock, beside: N) -> Self {
+        let overflow = bounds.overflow;
+        let intake = Intake::new(bounds, clock, beside);
+        Self { intake, drops: DropCounters::default(), line: Arc::default(), overflow, cut_off: AtomicU8::new(0) }
     }
 
     /// Takes a place, parking in line for it unless on a pool thread. The caller pushes next.
     #[inline]
-    pub(crate) fn enter(&self) -> Result<(), WriteError> {
-        match self.intake.enter() {
-            Ok(()) => Ok(()),
-            Err(Refused::Closed) => Err(WriteError::Closed),
-            Err(Refused::Full) => self.enter_parking(),
+    pub(crate) fn enter(&self, event: &E, owner: &impl Owner<E>) -> Result<Place, WriteError> {
+        match self.intake.enter(event) {
+            Ok(()) => Ok(Place::Taken),
+            Err(Refused::Closed) => Err(self.closed()),
+            Err(_) => self.enter_full(event, owner),
         }
     }
 
     #[cold]
-    fn enter_parking(&self) -> Result<(), WriteError> {
-        block::write(|delivery| self.reserve(delivery.resume().flatten(), delivery))
+    fn enter_full(&self, event: &E, owner: &impl Owner<E>) -> Result<Place, WriteError> {
+        block::write(|delivery| self.reserve(event, delivery.resume(), Some(delivery), owner))
     }
 
-    /// Makes an event and takes a place for it. In this order: a `make` that panics takes no place with it. A full intake makes none.
+    /// The same without ever waiting: in line is as good as full.
     #[inline]
-    pub(crate) fn enter_with(&self, delivery: &mut Delivery<'_>, make: impl FnOnce() -> E) -> Result<E, WriteError> {
-        let ticket = match self.intake.capacity() {
-            None => None,
-            Some(_) if self.intake.is_closed() => return Err(WriteError::Closed),
-            Some(_) => self.find_room(delivery.resume().flatten(), delivery)?,
-        };
-        let event = make();
-        self.reserve(ticket, delivery)?;
-        Ok(event)
+    pub(crate) fn try_enter(&self, event: &E, owner: &impl Owner<E>) -> Result<Place, WriteError> {
+        self.reserve(event, None, None, owner)
+    }
+
+    /// Makes a clone of the event and takes a place for it. In this order: a `Clone` that panics takes no place with it. Where there is no room, nothing
+    /// is cloned.
+    #[inline]
+    pub(crate) fn enter_cloned(
+        &self,
+        event: &E,
+        delivery: &mut Delivery<'_>,
+        owner: &impl Owner<E>,
+    ) -> Result<Option<E>, WriteError>
+    where
+        E: Clone,
+    {
+        let mut line = None;
+        if self.intake.is_limited() {
+            if self.intake.is_closed() {
+                return Err(self.closed());
+            }
+            line = match self.find_room(event, delivery.resume(), Some(delivery), owner)? {
+                Room::Perhaps(line) => line,
+                Room::Shed => return Ok(None),
+            };
+        }
+        let clone = event.clone();
+        let place = self.reserve(&clone, line, Some(delivery), owner)?;
+        Ok((place == Place::Taken).then_some(clone))
     }
 
     /// Takes a place, or one in the line for it.
     #[inline]
-    fn reserve(&self, mut ticket: Option<Ticket>, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
+    fn reserve(
+        &self,
+        event: &E,
+        mut line: Option<InLine>,
+        mut delivery: Option<&mut Delivery<'_>>,
+        owner: &impl Owner<E>,
+    ) -> Result<Place, WriteError> {
         loop {
-            match self.intake.enter() {
+            match self.intake.enter(event) {
                 Ok(()) => {
-                    ticket.into_iter().for_each(Ticket::spend);
-                    return Ok(());
+                    if let Some(ticket) = line.and_then(|line| line.ticket) {
+                        ticket.spend();
+                        self.pass_room_on(event);
+                    }
+                    return Ok(Place::Taken);
                 }
-                Err(Refused::Closed) => return Err(WriteError::Closed),
-                Err(Refused::Full) => ticket = self.find_room(ticket, delivery)?,
+                Err(Refused::Closed) => return Err(self.closed()),
+                Err(Refused::Returned) => self.free_room(),
+                Err(Refused::Full | Refused::TooLarge { .. }) => {}
+            }
+            match self.find_room(event, line, delivery.as_deref_mut(), owner)? {
+                Room::Perhaps(next) => line = next,
+                Room::Shed => return Ok(Place::Shed),
             }
         }
     }
 
-    /// Goes on if there is room now, and otherwise does what the overflow policy says.
-    fn find_room(&self, mut ticket: Option<Ticket>, delivery: &mut Delivery<'_>) -> Result<Option<Ticket>, WriteError> {
-        if self.intake.is_full() {
-            if self.overflow == Overflow::Reject {
-                return Err(WriteError::Full);
-            }
-            self.line.register(&mut ticket, delivery.waker());
-            // Room, or a close, that came before the registration has woken nobody.
-            if self.intake.is_full() && !self.intake.is_closed() {
-                delivery.save(ticket);
-                return Err(WriteError::not_ready_until_woken());
-            }
+    /// Goes on if there is room now, and otherwise does what the overflow policy says. Without a delivery there is no waiting.
+    fn find_room(
+        &self,
+        event: &E,
+        line: Option<InLine>,
+        delivery: Option<&mut Delivery<'_>>,
+        owner: &impl Owner<E>,
+    ) -> Result<Room, WriteError> {
+        if !self.lacks_room(event)? {
+            return Ok(Room::Perhaps(line));
         }
-        Ok(ticket)
+        let timeout = match self.overflow {
+            Overflow::Block => None,
+            Overflow::BlockFor(timeout) => Some(timeout),
+            Overflow::Reject => return Err(self.full()),
+            Overflow::DropNewest => return self.shed(owner),
+            Overflow::DropOldest => {
+                let Some(oldest) = self.evict() else { return self.shed(owner) };
+                owner.evicted(oldest);
+                return Ok(Room::Perhaps(line));
+            }
+            Overflow::Disconnect => {
+                self.cut_off.store(1, Ordering::Release);
+                owner.disconnect();
+                return Err(self.closed());
+            }
+        };
+        match delivery {
+            None => Err(self.full()),
+            Some(delivery) => self.wait_for_room(event, line, timeout, delivery),
+        }
     }
 
-    /// An event has left: lets the next in line try.
+    /// Gets in line.
+    #[cold]
+    fn wait_for_room(
+        &self,
+        event: &E,
+        line: Option<InLine>,
+        timeout: Option<Duration>,
+        delivery: &mut Delivery<'_>,
+    ) -> Result<Room, WriteError> {
+        let mut line = line.unwrap_or_else(|| InLine {
+            ticket: None,
+            until: timeout.map(|timeout| saturating_add(delivery.now(), timeout)),
+        });
+        if line.until.is_some_and(|until| delivery.now() >= until) {
+            return Err(self.full());
+        }
+        self.line.register(&mut line.ticket, delivery.waker());
+        // Room, or a close, that came before the registration has woken nobody.
+        if (self.lacks_room(event)? && !self.intake.is_closed()) || mutation!("room_line_recheck") {
+            let until = line.until;
+            delivery.save(line);
+            return Err(WriteError::NotReady(Wait { until }));
+        }
+        Ok(Room::Perhaps(Some(line)))
+    }
+
+    fn lacks_room(&self, event: &E) -> Result<bool, WriteError> {
+        self.intake.lacks_room(event).map_err(|refused| match refused {
+            Refused::TooLarge { bytes, max } => EventTooLarge { bytes, max }.into(),
+            Refused::Closed => WriteError::Closed,
+            Refused::Full | Refused::Returned => WriteError::Full,
+        })
+    }
+
+    fn full(&self) -> WriteError {
+        self.intake.count_refused();
+        WriteError::Full
+    }
+
+    fn closed(&self) -> WriteError {
+        if self.is_cut_off() {
+            self.intake.count_refused();
+        }
+        WriteError::Closed
+    }
+
+    /// Whether a write that found no room has closed it.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.cut_off.load(Ordering::Acquire) != 0
+    }
+
+    fn shed(&self, owner: &impl Owner<E>) -> Result<Room, WriteError> {
+        if !self.intake.shed() {
+            return Err(self.closed());
+        }
+        owner.shed();
+        Ok(Room::Shed)
+    }
+
+    /// Takes the oldest event out, in one step with its count.
+    #[cold]
+    fn evict(&self) -> Option<E> {
+        self.drops.step(|dropped| {
+            let Parcel { event, note } = self.intake.pop()?;
+            dropped.add(DropReason::Overflow, 1);
+            self.intake.count_evicted(note);
+            Some(event)
+        })
+    }
+
+    /// Who got room by its bytes may have left some for the next in line.
+    fn pass_room_on(&self, event: &E) {
+        if self.intake.max_bytes().is_some() && matches!(self.intake.lacks_room(event), Ok(false)) {
+            self.free_room();
+        }
+    }
+
+    /// One event is done with: delivered, or dropped for a reason.
+    #[inline]
+    pub(crate) fn settle(&self, dropped: Option<DropReason>, note: Note) {
+        match dropped {
+            None => self.intake.leave(note),
+            Some(reason) => self.drops.step(|dropped| {
+                dropped.add(reason, 1);
+                self.intake.leave(note);
+            }),
+        }
+        self.free_room();
+    }
+
+    /// There is room: lets the next in line try.
     #[inline]
     pub(crate) fn free_room(&self) {
-        if self.intake.capacity().is_some() {
+        if self.intake.is_limited() {
             // Pairs with the fence in `WaitList::register`: either the writer sees the room, or this sees the writer.
-            fence(Ordering::SeqCst);
+            if !mutation!("room_line_fence") {
+                fence(Ordering::SeqCst);
+            }
             if !self.line.is_empty() {
                 self.line.wake(1);
             }
@@ -132,6 +336,24 @@ impl<E, N> Entrance<E, N> {
     pub(crate) fn close(&self) {
         self.intake.close();
         self.line.wake_all();
+    }
+
+    /// Everything accepted and what became of it.
+    pub(crate) fn ledger(&self) -> Ledger {
+        self.ledger_and_left().0
+    }
+
+    /// The same, with how many the drain was done with at that moment.
+    ///
+    /// All counts only grow, and those of the accepted are read last, so that nothing shows as delivered or dropped that does not show as accepted.
+    pub(crate) fn ledger_and_left(&self) -> (Ledger, u64) {
+        let (mut dropped, left, evicted): (Dropped, _, _) =
+            self.drops.step(|dropped| (*dropped, self.intake.left(), self.intake.evictions()));
+        let delivered = left + evicted - dropped.total();
+        let shed = self.intake.sheds();
+        let entered = self.intake.entered();
+        dropped.add(DropReason::Overflow, shed);
+        (Ledger { accepted: entered + shed, delivered, dropped, pending: entered - left - evicted }, left)
     }
 }
 

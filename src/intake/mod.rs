@@ -17,14 +17,21 @@
 //! A drain that advances `left` and a closer that aborts meet in one read-modify-write on `left`: events before the abort were
 //! delivered, at most the one at it is in flight, none after it is attempted. Once closed, the drain also says in that word when it is not
 //! offering (`QUIET`), so that the closer knows whether there is one at all; while a queue is open, nobody pays for that.
+//!
+//! An intake with a bound keeps [`Limits`] besides. Two more ways of an event begin there: it is *shed*, accepted and dropped without entering; or it is
+//! *evicted*, taken out again by a writer who needs its place. So there are `entered - left - evicted` events inside, and
+//! `entered + shed` were accepted. An evicted event does not move `left`, whose steps are those of the drain alone.
 
 pub(crate) mod entrance;
+pub(crate) mod limits;
 
 use crossbeam_utils::CachePadded;
 
+use crate::clock::Clock;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sync::{SegQueue, mutation, spin_loop};
 use entrance::Refused;
+use limits::{Bounds, Limits, Note};
 
 /// In `entered`: nothing more is accepted.
 const CLOSED: u64 = 1;
@@ -37,33 +44,39 @@ const QUIET: u64 = 2;
 /// One event in `left`.
 const LEFT: u64 = 4;
 
-#[derive(Debug)]
 pub(crate) struct Intake<E, N = ()> {
-    front: CachePadded<Front<N>>,
+    front: CachePadded<Front<E, N>>,
     back: CachePadded<Back>,
     events: SegQueue<E>,
 }
 
 /// The writers' line.
-#[derive(Debug)]
-struct Front<N> {
+struct Front<E, N> {
     entered: AtomicU64,
-    /// `u64::MAX` for none.
-    capacity: u64,
+    /// Where there are none, a writer pays for a look at this pointer.
+    limits: Option<Box<Limits<E>>>,
     beside: N,
 }
 
 /// The drain's line.
-#[derive(Debug)]
 struct Back {
     left: AtomicU64,
     last: AtomicU64,
+    /// The most events inside that the drain has seen.
+    high_water: AtomicU64,
+}
+
+/// An event that was inside, with its note.
+pub(crate) struct Parcel<E> {
+    pub(crate) event: E,
+    pub(crate) note: Note,
 }
 
 impl<E, N> Intake<E, N> {
-    pub(crate) fn new(capacity: Option<u64>, beside: N) -> Self {
-        let front = Front { entered: AtomicU64::new(0), capacity: capacity.unwrap_or(u64::MAX), beside };
-        let back = Back { left: AtomicU64::new(0), last: AtomicU64::new(u64::MAX) };
+    pub(crate) fn new(bounds: Bounds<E>, clock: &Clock, beside: N) -> Self {
+        let front = Front { entered: AtomicU64::new(0), limits: Limits::new(bounds, clock), beside };
+        let zero = AtomicU64::default;
+        let back = Back { left: zero(), last: AtomicU64::new(u64::MAX), high_water: zero() };
         Self { front: CachePadded::new(front), back: CachePadded::new(back), events: SegQueue::new() }
     }
 
@@ -73,15 +86,34 @@ impl<E, N> Intake<E, N> {
         &self.front.beside
     }
 
-    pub(crate) fn capacity(&self) -> Option<u64> {
-        (self.front.capacity != u64::MAX).then_some(self.front.capacity)
+    #[inline]
+    fn limits(&self) -> Option<&Limits<E>> {
+        self.front.limits.as_deref()
     }
 
-    /// Takes a place for one event, which the caller pushes next.
+    /// Whether writers may have to wait for others to leave.
     #[inline]
-    pub(crate) fn enter(&self) -> Result<(), Refused> {
-        if self.front.capacity != u64::MAX {
-            return self.enter_bounded();
+    pub(crate) fn is_limited(&self) -> bool {
+        self.front.limits.is_some()
+    }
+
+    pub(crate) fn capacity(&self) -> Option<u64> {
+        self.limits().map(Limits::capacity).filter(|capacity| *capacity != u64::MAX)
+    }
+
+    pub(crate) fn max_bytes(&self) -> Option<u64> {
+        self.limits().and_then(Limits::max_bytes)
+    }
+
+    pub(crate) fn bytes_held(&self) -> Option<u64> {
+        self.limits().and_then(Limits::bytes_held)
+    }
+
+    /// Takes a place for an event, which the caller pushes next.
+    #[inline]
+    pub(crate) fn enter(&self, event: &E) -> Result<(), Refused> {
+        if let Some(limits) = self.limits() {
+            return self.enter_limited(limits, event);
         }
         // Not looked at first: where the drain's core has the line, a load and then a read-modify-write would fetch it twice.
         // AcqRel: the closer's fetch_or and this are in one order, and each sees what the other did before.
@@ -92,16 +124,30 @@ impl<E, N> Intake<E, N> {
         Ok(())
     }
 
-    /// By compare-exchange against `left`, so that the bound is exact.
-    fn enter_bounded(&self) -> Result<(), Refused> {
+    fn enter_limited(&self, limits: &Limits<E>, event: &E) -> Result<(), Refused> {
+        // The bytes first, since they can be given back. Only where a place is free: bytes that are taken for a moment may turn another writer
+        // away, who must then be woken, and that only when somebody got on.
+        if self.lacks_place(limits) {
+            return Err(if self.is_closed() { Refused::Closed } else { Refused::Full });
+        }
+        let bytes = limits.reserve(event)?;
+        if let Err(refused) = self.take_place(limits) {
+            limits.release(bytes);
+            return Err(if bytes > 0 && refused == Refused::Full { Refused::Returned } else { refused });
+        }
+        limits.note(bytes);
+        Ok(())
+    }
+
+    /// By compare-exchange against those that have gone, so that the bound is exact.
+    fn take_place(&self, limits: &Limits<E>) -> Result<(), Refused> {
         let mut entered = self.front.entered.load(Ordering::Relaxed);
         loop {
             if entered & CLOSED != 0 {
                 return Err(Refused::Closed);
             }
             // Acquire: a place counts as free only once its event's drain is over.
-            let left = self.back.left.load(Ordering::Acquire);
-            if (entered / ENTERED).saturating_sub(left / LEFT) >= self.front.capacity {
+            if (entered / ENTERED).saturating_sub(self.gone()) >= limits.capacity() {
                 return Err(Refused::Full);
             }
             let more = entered + ENTERED;
@@ -110,6 +156,18 @@ impl<E, N> Intake<E, N> {
                 Err(now) => entered = now,
             }
         }
+    }
+
+    /// Whether all places are taken.
+    fn lacks_place(&self, limits: &Limits<E>) -> bool {
+        let entered = self.front.entered.load(Ordering::Relaxed) / ENTERED;
+        entered.saturating_sub(self.gone()) >= limits.capacity()
+    }
+
+    /// Whether a write would find no room, unless others leave.
+    pub(crate) fn lacks_room(&self, event: &E) -> Result<bool, Refused> {
+        let Some(limits) = self.limits() else { return Ok(false) };
+        Ok(limits.lacks_bytes(event)? || self.lacks_place(limits))
     }
 
     /// Puts the event into the place that [`enter`](Self::enter) took. The caller then looks whether the drain needs a wake: the fence in here pairs
@@ -122,8 +180,9 @@ impl<E, N> Intake<E, N> {
         }
     }
 
-    pub(crate) fn pop(&self) -> Option<E> {
-        self.events.pop()
+    pub(crate) fn pop(&self) -> Option<Parcel<E>> {
+        let event = self.events.pop()?;
+        Some(Parcel { event, note: self.limits().map(Limits::take_note).unwrap_or_default() })
     }
 
     /// Whether nothing is there to pop. More may have entered.
@@ -131,16 +190,69 @@ impl<E, N> Intake<E, N> {
         self.events.is_empty()
     }
 
-    /// Whether a write would find no room, unless the drain moves.
-    pub(crate) fn is_full(&self) -> bool {
-        let entered = self.front.entered.load(Ordering::Relaxed);
-        (entered / ENTERED).saturating_sub(self.left()) >= self.front.capacity
-    }
-
-    /// One event is done with.
-    pub(crate) fn leave(&self) {
+    /// The drain is done with one event.
+    pub(crate) fn leave(&self, note: Note) {
         // Release: what was done with the event is seen by whoever sees its place free.
         self.back.left.fetch_add(LEFT, Ordering::AcqRel);
+        if let Some(limits) = self.limits() {
+            limits.release_note(note);
+        }
+    }
+
+    /// A writer has popped an event to make room. The caller then looks whether the drain waits for its end: the fence in here pairs with the one in `close`.
+    pub(crate) fn count_evicted(&self, note: Note) {
+        if let Some(limits) = self.limits() {
+            limits.count_evicted(note);
+        }
+        if !mutation!("queue_evict_fence") {
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    /// Accepts an event only to drop it. `false`: it is closed.
+    pub(crate) fn shed(&self) -> bool {
+        self.limits().is_some_and(Limits::shed)
+    }
+
+    /// A write was refused for want of room.
+    pub(crate) fn count_refused(&self) {
+        if let Some(limits) = self.limits() {
+            limits.count_refused();
+        }
+    }
+
+    /// Events that were accepted and dropped without entering.
+    pub(crate) fn sheds(&self) -> u64 {
+        self.limits().map_or(0, Limits::sheds)
+    }
+
+    /// Events that a writer took out to make room.
+    pub(crate) fn evictions(&self) -> u64 {
+        self.limits().map_or(0, Limits::evictions)
+    }
+
+    /// Writes that were refused for want of room.
+    pub(crate) fn refusals(&self) -> u64 {
+        self.limits().map_or(0, Limits::refusals)
+    }
+
+    /// The drain looks how many are inside. It does so at the beginning of each turn, so that a peak is missed by at most what one turn delivers.
+    pub(crate) fn look_at_depth(&self) {
+        let depth = self.depth();
+        if depth > self.back.high_water.load(Ordering::Relaxed) {
+            // Only the drain writes it.
+            self.back.high_water.store(depth, Ordering::Relaxed);
+        }
+    }
+
+    /// The most that have been inside.
+    pub(crate) fn high_water(&self) -> u64 {
+        self.back.high_water.load(Ordering::Relaxed).max(self.depth())
+    }
+
+    fn depth(&self) -> u64 {
+        let gone = self.gone();
+        self.entered().saturating_sub(gone)
     }
 
     /// No event is attempted any more but the one that may be in flight. How many had left before.
@@ -178,8 +290,15 @@ impl<E, N> Intake<E, N> {
     /// Accepts nothing from now on. The caller then wakes the drain.
     pub(crate) fn close(&self) {
         let before = self.front.entered.fetch_or(CLOSED, Ordering::AcqRel);
+        if let Some(limits) = self.limits() {
+            limits.close();
+        }
         if before & CLOSED == 0 {
             self.back.last.store(before / ENTERED, Ordering::Release);
+        }
+        // Either a writer who evicts sees that it is closed and wakes the drain, or the drain that is woken next sees the eviction.
+        if !mutation!("queue_close_fence") {
+            fence(Ordering::SeqCst);
         }
     }
 
@@ -195,15 +314,21 @@ impl<E, N> Intake<E, N> {
 
     /// Whether it is closed and every accepted event has left.
     pub(crate) fn is_drained(&self) -> bool {
-        self.back.last.load(Ordering::Acquire) == self.left()
+        self.back.last.load(Ordering::Acquire) == self.gone()
     }
 
+    /// How many of those that entered are inside no longer.
+    pub(crate) fn gone(&self) -> u64 {
+        self.left() + self.evictions()
+    }
+
+    /// How many the drain is done with.
     pub(crate) fn left(&self) -> u64 {
         self.back.left.load(Ordering::Acquire) / LEFT
     }
 
-    /// How many events were accepted.
-    pub(crate) fn accepted(&self) -> u64 {
+    /// How many events have entered.
+    pub(crate) fn entered(&self) -> u64 {
         loop {
             let entered = self.front.entered.load(Ordering::Acquire);
             if entered & CLOSED == 0 {

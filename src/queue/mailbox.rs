@@ -11,10 +11,13 @@ use super::run::RunWord;
 use crate::block;
 use crate::clock::Clock;
 use crate::contain::contain;
+use crate::dead_letter::{Circumstances, DeadLetter, DeadLetters};
 use crate::delivery::Journey;
 use crate::error::CloseError;
-use crate::intake::entrance::Entrance;
-use crate::ledger::{DropCounters, DropReason, Ledger};
+use crate::intake::Parcel;
+use crate::intake::entrance::{Entrance, Owner};
+use crate::intake::limits::Note;
+use crate::ledger::{DropReason, Ledger};
 use crate::pool::batch::Batch;
 use crate::pool::{Lane, Pool, Task, Turn};
 use crate::shutdown::{CloseReport, ComponentReport, Shutdown};
@@ -28,7 +31,7 @@ pub(super) struct Mailbox<E: Send> {
     pub(super) id: SinkId,
     pub(super) name: Arc<str>,
     pub(super) entrance: Entrance<E, Ready>,
-    pub(super) drops: DropCounters,
+    pub(super) dead_letters: Option<DeadLetters<E>>,
     pub(super) drain: Mutex<Drain<E>>,
     closing: Mutex<Closing>,
     closers: Wakers,
@@ -47,10 +50,12 @@ pub(super) struct Drain<E> {
     timer: Option<Instant>,
     /// The destination answered that it is closed.
     pub(super) destination_closed: bool,
+    /// Events that the destination took, counted apart from the words, so that each can be held against the other.
+    pub(super) delivered: u64,
 }
 
 pub(super) struct Held<E> {
-    pub(super) event: E,
+    pub(super) parcel: Parcel<E>,
     pub(super) journey: Journey,
 }
 
@@ -78,13 +83,19 @@ impl Ready {
 }
 
 impl<E: Send + 'static> Mailbox<E> {
-    pub(super) fn new(id: SinkId, name: Arc<str>, entrance: Entrance<E, Ready>, sink: Box<dyn Sink<E>>) -> Arc<Self> {
+    pub(super) fn new(
+        id: SinkId,
+        name: Arc<str>,
+        entrance: Entrance<E, Ready>,
+        sink: Box<dyn Sink<E>>,
+        dead_letters: Option<DeadLetters<E>>,
+    ) -> Arc<Self> {
         let mailbox = Arc::new_cyclic(|this: &Weak<Self>| Self {
             id,
             name,
             entrance,
-            drops: DropCounters::default(),
-            drain: Mutex::new(Drain { held: None, timer: None, destination_closed: false }),
+            dead_letters,
+            drain: Mutex::new(Drain { held: None, timer: None, destination_closed: false, delivered: 0 }),
             closing: Mutex::new(Closing { how: None, report: None }),
             closers: Wakers::new(),
             aborting: Mutex::default(),
@@ -104,6 +115,11 @@ impl<E: Send + 'static> Mailbox<E> {
         if self.ready().run.is_idle() {
             self.wake_into(batch);
         }
+    }
+
+    /// What becomes of an event that was accepted and found no place.
+    pub(super) fn drop_shed(&self, event: E) {
+        self.write_letter(event, DropReason::Overflow, Circumstances::default());
     }
 
     /// Something happened: post the mailbox, unless it is posted or running.
@@ -143,30 +159,47 @@ impl<E: Send + 'static> Mailbox<E> {
         self.ready().pool.clock()
     }
 
-    /// One event is done with.
-    pub(super) fn settle(&self, dropped: Option<DropReason>) {
-        match dropped {
-            None => self.entrance.intake.leave(),
-            Some(reason) => self.drops.count(reason, || self.entrance.intake.leave()),
+    /// The destination has taken an event.
+    pub(super) fn deliver(&self, drain: &mut Drain<E>, parcel: Parcel<E>, sealed: bool) {
+        drain.delivered += 1;
+        self.settle(None, parcel.note, sealed);
+        drop(parcel.event);
+    }
+
+    /// Gives an event up. Its letter is handed over before it counts as dropped: who sees the count finds the letter.
+    pub(super) fn lose(&self, parcel: Parcel<E>, reason: DropReason, mut what: Circumstances, sealed: bool) {
+        let Parcel { event, note } = parcel;
+        what.accepted = note.accepted;
+        let event = self.write_letter(event, reason, what);
+        self.settle(Some(reason), note, sealed);
+        // The user's code. A panic there must keep neither the other events nor a closer, on whose thread this may be, from their end.
+        contain(|| drop(event));
+    }
+
+    /// Before the event is dropped, which is the user's code and may take its time: an abort that comes meanwhile counts too.
+    fn settle(&self, dropped: Option<DropReason>, note: Note, sealed: bool) {
+        self.entrance.settle(dropped, note);
+        if sealed {
+            self.entrance.intake.end_offer();
         }
-        self.entrance.free_room();
+    }
+
+    /// Hands a dead letter over, where there is somebody to take it. Gives the event back otherwise.
+    fn write_letter(&self, event: E, reason: DropReason, what: Circumstances) -> Option<E> {
+        let Some(dead_letters) = &self.dead_letters else { return Some(event) };
+        let letter = DeadLetter::new(event, self.name.clone(), reason, what, self.clock().now());
+        dead_letters.write(letter)
     }
 
     /// Gives up every event that is there.
     pub(super) fn abandon(&self, drain: &mut Drain<E>) {
-        if let Some(held) = drain.held.take() {
-            self.give_up(held);
+        if let Some(Held { parcel, journey }) = drain.held.take() {
+            let history = contain(|| journey.into_history()).flatten();
+            self.lose(parcel, DropReason::Abandoned, Circumstances { history, ..Circumstances::default() }, false);
         }
-        while let Some(event) = self.entrance.intake.pop() {
-            self.give_up(event);
+        while let Some(parcel) = self.entrance.intake.pop() {
+            self.lose(parcel, DropReason::Abandoned, Circumstances::default(), false);
         }
-    }
-
-    /// Settled before it is dropped, which is the user's code. A panic there must keep neither the other events nor a closer, on whose
-    /// thread this may be, from their end.
-    fn give_up<T>(&self, what: T) {
-        self.settle(Some(DropReason::Abandoned));
-        contain(|| drop(what));
     }
 
     /// Sets the timer for the earliest of the two times, if there is one.
@@ -251,9 +284,9 @@ impl<E: Send + 'static> Mailbox<E> {
         let Poll::Ready(answer) = answer else { return Poll::Pending };
         // Asked before the counts are read: what is pending after a yes stays undelivered.
         let quiet = self.entrance.intake.is_quiet();
-        let ledger = self.ledger();
+        let (ledger, left_now) = self.entrance.ledger_and_left();
         // Since the abort, only the event that was in flight then can have left otherwise than abandoned.
-        let in_flight = u64::from(turn_runs && !quiet && ledger.accepted - ledger.pending == left);
+        let in_flight = u64::from(turn_runs && !quiet && left_now == left);
         Poll::Ready(Ok(self.end(answer, ledger.abandoning(in_flight))))
     }
 
@@ -295,7 +328,24 @@ impl<E: Send> Mailbox<E> {
     }
 
     pub(super) fn ledger(&self) -> Ledger {
-        self.drops.ledger(|| self.entrance.intake.left(), || self.entrance.intake.accepted())
+        self.entrance.ledger()
+    }
+}
+
+/// What the overflow policies need, on a writer's thread.
+impl<E: Send + 'static> Owner<E> for Mailbox<E> {
+    fn evicted(&self, event: E) {
+        let event = self.write_letter(event, DropReason::Overflow, Circumstances::default());
+        if self.entrance.intake.is_closed() {
+            // Perhaps this was all that the drain waited for.
+            self.wake_by_ref();
+        }
+        contain(|| drop(event));
+    }
+
+    fn disconnect(&self) {
+        self.begin_close(Shutdown::Drain);
+        self.wake_by_ref();
     }
 }
 
@@ -303,8 +353,15 @@ impl<E: Send> Observe for Mailbox<E> {
     fn observe(&self, out: &mut Observations) {
         let ledger = self.ledger();
         out.gauge(&names::QUEUE_DEPTH, &self.name, None, as_gauge(ledger.pending));
-        let capacity = self.entrance.intake.capacity().unwrap_or(0);
-        out.gauge(&names::QUEUE_CAPACITY, &self.name, None, as_gauge(capacity));
+        let intake = &self.entrance.intake;
+        out.gauge(&names::QUEUE_CAPACITY, &self.name, None, as_gauge(intake.capacity().unwrap_or(0)));
+        out.gauge(&names::QUEUE_HIGH_WATER, &self.name, None, as_gauge(intake.high_water()));
+        out.gauge(&names::QUEUE_BYTES, &self.name, None, as_gauge(intake.bytes_held().unwrap_or(0)));
+        out.gauge(&names::QUEUE_CAPACITY_BYTES, &self.name, None, as_gauge(intake.max_bytes().unwrap_or(0)));
+        out.counter(&names::QUEUE_REFUSED, &self.name, None, intake.refusals());
+        let (written, lost) = self.dead_letters.as_ref().map_or((0, 0), |dead| (dead.written(), dead.lost()));
+        out.counter(&names::QUEUE_DEAD_LETTERS, &self.name, Some("written"), written);
+        out.counter(&names::QUEUE_DEAD_LETTERS, &self.name, Some("lost"), lost);
         out.counter(&names::QUEUE_ACCEPTED, &self.name, None, ledger.accepted);
         out.counter(&names::QUEUE_DELIVERED, &self.name, None, ledger.delivered);
         for reason in DropReason::ALL {

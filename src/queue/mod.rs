@@ -58,6 +58,7 @@
 //! it goes on after all. It is a cycle on purpose: it keeps the mailbox alive, with handles or without, until it has ended, and since the
 //! run word then stays `ACTIVE`, it is not put back. The drop of the last handle begins the close that leads there.
 
+mod builder;
 mod mailbox;
 #[cfg(not(sinkworks_loom))]
 mod run;
@@ -70,14 +71,15 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use crate::delivery::Delivery;
-use crate::error::{BuildError, CloseError, WriteError};
-use crate::intake::entrance::{self, Entrance, Overflow, SendError};
+use crate::error::{CloseError, WriteError};
+use crate::intake::entrance::{Place, SendError};
 use crate::ledger::Ledger;
 use crate::names;
-use crate::pool::Pool;
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
-use mailbox::{Mailbox, Ready};
+use mailbox::Mailbox;
+
+pub use builder::QueueBuilder;
 
 /// Delivers events to a sink in the order in which they were written, one at a time, on the threads of a [`Pool`]. A write never waits for the
 /// sink.
@@ -138,45 +140,49 @@ impl<E: Send + 'static> Clone for Queue<E> {
 }
 
 impl<E: Send + 'static> Queue<E> {
-    /// A queue without a bound in front of `sink`, on the [global pool](Pool::global).
+    /// A queue without a bound in front of `sink`, on the [global pool](crate::Pool::global).
     pub fn new(sink: impl Sink<E> + 'static) -> Self {
         let id = SinkId::unique();
-        Self::assemble(id, names::default("queue", id), Box::new(sink), Pool::global().clone(), None, Overflow::Block)
+        Self::builder(sink).assemble(id, names::default("queue", id))
     }
 
     /// A queue with options.
     pub fn builder(sink: impl Sink<E> + 'static) -> QueueBuilder<E> {
-        QueueBuilder { sink: Box::new(sink), name: None, pool: None, capacity: None, overflow: Overflow::default() }
+        QueueBuilder::new(Box::new(sink))
     }
 
-    fn assemble(
-        id: SinkId,
-        name: Arc<str>,
-        sink: Box<dyn Sink<E>>,
-        pool: Pool,
-        capacity: Option<u64>,
-        overflow: Overflow,
-    ) -> Self {
-        let mailbox = Mailbox::new(id, name, Entrance::new(capacity, overflow, Ready::new(pool)), sink);
-        let handle = Arc::new(Handle(mailbox.clone()));
-        Self { mailbox, handle }
-    }
-
-    /// Writes an event without cloning it. If the queue is bounded and full, does what its [`Overflow`] says; like
+    /// Writes an event without cloning it. If the queue is full, does what its [`Overflow`](crate::Overflow) says; like
     /// [`Sink::write`] it parks to wait for room, except on a pool thread.
     ///
     /// # Errors
     ///
-    /// The event comes back with the reason: [`WriteError::Closed`], [`WriteError::Full`], or on a pool thread [`WriteError::NotReady`].
+    /// The event comes back with the reason: [`WriteError::Closed`], [`WriteError::Full`], [`WriteError::Failed`] for an event
+    /// [larger](crate::EventTooLarge) than the queue, or on a pool thread [`WriteError::NotReady`].
     #[inline]
     pub fn send(&self, event: E) -> Result<(), SendError<E>> {
-        match self.mailbox.entrance.enter() {
-            Ok(()) => {
-                self.mailbox.push(event, None);
-                Ok(())
-            }
-            Err(error) => Err(SendError { event, error }),
+        let place = self.mailbox.entrance.enter(&event, &*self.mailbox);
+        self.put(place, event)
+    }
+
+    /// The same without ever waiting: where [`send`](Self::send) would wait for room, the event comes back with [`WriteError::Full`].
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), without `NotReady`.
+    #[inline]
+    pub fn try_send(&self, event: E) -> Result<(), SendError<E>> {
+        let place = self.mailbox.entrance.try_enter(&event, &*self.mailbox);
+        self.put(place, event)
+    }
+
+    #[inline]
+    fn put(&self, place: Result<Place, WriteError>, event: E) -> Result<(), SendError<E>> {
+        match place {
+            Ok(Place::Taken) => self.mailbox.push(event, None),
+            Ok(Place::Shed) => self.mailbox.drop_shed(event),
+            Err(error) => return Err(SendError { event, error }),
         }
+        Ok(())
     }
 
     /// Whether nothing is accepted any more.
@@ -202,6 +208,32 @@ impl<E: Send + 'static> Queue<E> {
     pub fn capacity(&self) -> Option<u64> {
         self.mailbox.entrance.intake.capacity()
     }
+
+    /// The most events that have been pending at once, with or without a bound. The queue looks at the beginning of each turn, so that a peak between two
+    /// looks is told too low by at most what one turn delivers, 256 events.
+    #[must_use]
+    pub fn high_water(&self) -> u64 {
+        self.mailbox.entrance.intake.high_water()
+    }
+
+    /// The bytes of what is pending, by the queue's size function, where there is a bound in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> Option<u64> {
+        self.mailbox.entrance.intake.bytes_held()
+    }
+
+    /// Writes that were refused for want of room, or after the queue was closed by [`Overflow::Disconnect`](crate::Overflow::Disconnect): their
+    /// writers still had the events.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.mailbox.entrance.intake.refusals()
+    }
+
+    /// Dead letters that their queue did not take, since it was full or closed. Their events are gone; each is counted as dropped for its reason too.
+    #[must_use]
+    pub fn dead_letters_lost(&self) -> u64 {
+        self.mailbox.dead_letters.as_ref().map_or(0, crate::dead_letter::DeadLetters::lost)
+    }
 }
 
 impl<E: Clone + Send + 'static> Sink<E> for Queue<E> {
@@ -225,8 +257,12 @@ impl<E: Clone + Send + 'static> Sink<E> for Queue<E> {
 impl<E: Clone + Send + 'static> Sink<E> for Mailbox<E> {
     /// Stores a clone of the event. It is cloned before a place is taken: a `Clone` that panics takes no place with it.
     fn try_write(&self, event: &E, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
-        let event = self.entrance.enter_with(delivery, || event.clone())?;
-        self.push(event, delivery.batch());
+        match self.entrance.enter_cloned(event, delivery, self)? {
+            Some(event) => self.push(event, delivery.batch()),
+            // Cloned only for its letter.
+            None if self.dead_letters.is_some() => self.drop_shed(event.clone()),
+            None => {}
+        }
         Ok(())
     }
 
@@ -246,65 +282,6 @@ impl<E: Send + 'static> fmt::Debug for Queue<E> {
             .field("name", &self.name())
             .field("ledger", &self.ledger())
             .field("closed", &self.is_closed())
-            .finish_non_exhaustive()
-    }
-}
-
-/// The options of a [`Queue`].
-#[must_use]
-pub struct QueueBuilder<E> {
-    sink: Box<dyn Sink<E>>,
-    name: Option<String>,
-    pool: Option<Pool>,
-    capacity: Option<u64>,
-    overflow: Overflow,
-}
-
-impl<E: Send + 'static> QueueBuilder<E> {
-    /// What the queue is called in metrics and in `Debug`.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// The pool that delivers. Default: [`Pool::global`].
-    pub fn pool(mut self, pool: &Pool) -> Self {
-        self.pool = Some(pool.clone());
-        self
-    }
-
-    /// How many events may be pending at most, the one being delivered included. Default: no bound.
-    pub fn capacity(mut self, events: u64) -> Self {
-        self.capacity = Some(events);
-        self
-    }
-
-    /// What becomes of a write that finds no room. Default: [`Overflow::Block`].
-    pub fn overflow(mut self, overflow: Overflow) -> Self {
-        self.overflow = overflow;
-        self
-    }
-
-    /// Builds the queue.
-    ///
-    /// # Errors
-    ///
-    /// [`BuildError::Name`]; [`BuildError::Zero`] for a capacity of 0; [`BuildError::TooLarge`] above 2^62 events.
-    pub fn build(self) -> Result<Queue<E>, BuildError> {
-        let id = SinkId::unique();
-        let name = names::or_default(self.name, "queue", id)?;
-        entrance::check_capacity(self.capacity)?;
-        let pool = self.pool.unwrap_or_else(|| Pool::global().clone());
-        Ok(Queue::assemble(id, name, self.sink, pool, self.capacity, self.overflow))
-    }
-}
-
-impl<E> fmt::Debug for QueueBuilder<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("QueueBuilder")
-            .field("name", &self.name)
-            .field("capacity", &self.capacity)
-            .field("overflow", &self.overflow)
             .finish_non_exhaustive()
     }
 }

@@ -6,8 +6,10 @@ use std::time::Instant;
 use super::mailbox::{Drain, Held, Mailbox};
 use crate::block;
 use crate::contain::contain;
+use crate::dead_letter::Circumstances;
 use crate::delivery::{Delivery, EventId, Journey};
 use crate::error::{Class, WriteError};
+use crate::intake::Parcel;
 use crate::ledger::DropReason;
 use crate::pool::{SLOW_TURN, Turn};
 use crate::shutdown::Shutdown;
@@ -73,6 +75,7 @@ impl Budget {
 
 fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, budget: &mut Budget) -> Stop {
     let intake = &mailbox.entrance.intake;
+    intake.look_at_depth();
     let sealed = intake.is_sealed();
     let how = if sealed { mailbox.how() } else { None };
     if how == Some(Shutdown::Abort) {
@@ -82,36 +85,30 @@ fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, budget
         return abandon(mailbox, drain);
     }
     loop {
-        let (event, journey) = match drain.held.take() {
-            Some(Held { event, journey }) => (event, journey),
+        let (parcel, journey) = match drain.held.take() {
+            Some(Held { parcel, journey }) => (parcel, journey),
             None => match intake.pop() {
-                Some(event) => (event, Journey::default()),
+                Some(parcel) => (parcel, Journey::default()),
                 None => return Stop::Empty,
             },
         };
         // Only a closed queue says when it offers: an abort is a close.
         if sealed && !intake.begin_offer() {
-            drain.held = Some(Held { event, journey });
+            drain.held = Some(Held { parcel, journey });
             return abandon(mailbox, drain);
         }
-        let dropped = match offer(mailbox, drain, how, &event, journey) {
-            Offer::Delivered => None,
-            Offer::Dropped(reason) => Some(reason),
+        match offer(mailbox, drain, how, &parcel, journey) {
+            Offer::Delivered => mailbox.deliver(drain, parcel, sealed),
+            Offer::Dropped(reason, what) => mailbox.lose(parcel, reason, what, sealed),
             Offer::NotReady(until, journey) => {
-                drain.held = Some(Held { event, journey });
+                drain.held = Some(Held { parcel, journey });
                 if sealed {
                     intake.end_offer();
                 }
                 mailbox.set_timer(drain, until);
                 return Stop::Hold;
             }
-        };
-        // Settled before the event is dropped, which is the user's code and may take its time: an abort that comes meanwhile counts too.
-        mailbox.settle(dropped);
-        if sealed {
-            intake.end_offer();
         }
-        drop(event);
         if intake.is_aborted() {
             return abandon(mailbox, drain);
         }
@@ -131,7 +128,7 @@ fn abandon<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>) -> Sto
 /// What became of one offer.
 enum Offer {
     Delivered,
-    Dropped(DropReason),
+    Dropped(DropReason, Circumstances),
     NotReady(Option<Instant>, Journey),
 }
 
@@ -139,41 +136,58 @@ fn offer<E: Send + 'static>(
     mailbox: &Mailbox<E>,
     drain: &mut Drain<E>,
     how: Option<Shutdown>,
-    event: &E,
+    parcel: &Parcel<E>,
     journey: Journey,
 ) -> Offer {
     if drain.destination_closed {
-        return Offer::Dropped(DropReason::DestinationClosed);
+        return Offer::Dropped(DropReason::DestinationClosed, settled(journey, 0));
     }
     let id = EventId(mailbox.entrance.intake.left());
     let last = how == Some(Shutdown::Drain);
-    let attempt = || {
-        let mut delivery = Delivery::resume_with(&mailbox.waker, mailbox.clock(), id, journey);
-        if last {
-            delivery = delivery.last_offer();
+    let mut delivery = Delivery::resume_with(&mailbox.waker, mailbox.clock(), id, journey);
+    if last {
+        delivery = delivery.last_offer();
+    }
+    let answer = contain(|| mailbox.sink.try_write(&parcel.event, &mut delivery));
+    if let Some(Err(WriteError::Failed(failure))) = &answer {
+        // Where no stage repeats, none has noted the failure.
+        if delivery.history().is_none() {
+            delivery.record(failure);
         }
-        let answer = mailbox.sink.try_write(event, &mut delivery);
-        // What the stages have saved is dropped in here unless it is kept: that is the user's code too.
-        let kept = matches!(answer, Err(WriteError::NotReady(_))) && !last;
-        (answer, kept.then(|| delivery.into_journey()))
-    };
-    match contain(attempt) {
-        Some((Ok(()), _)) => Offer::Delivered,
-        Some((Err(WriteError::NotReady(_)), None)) => Offer::Dropped(DropReason::Abandoned),
-        Some((Err(WriteError::NotReady(wait)), Some(journey))) => Offer::NotReady(wait.until, journey),
-        Some((Err(WriteError::Closed), _)) => {
+    }
+    let journey = delivery.into_journey();
+    match answer {
+        Some(Ok(())) => {
+            // The usual journey has nothing in it.
+            if !journey.is_at_start() {
+                settled(journey, 0);
+            }
+            Offer::Delivered
+        }
+        Some(Err(WriteError::NotReady(_))) if last => Offer::Dropped(DropReason::Abandoned, settled(journey, 0)),
+        Some(Err(WriteError::NotReady(wait))) => Offer::NotReady(wait.until, journey),
+        Some(Err(WriteError::Closed)) => {
             // Nothing that is written here can arrive any more: say so upstream.
             drain.destination_closed = true;
             mailbox.begin_close(Shutdown::Drain);
-            Offer::Dropped(DropReason::DestinationClosed)
+            Offer::Dropped(DropReason::DestinationClosed, settled(journey, 1))
         }
-        Some((Err(WriteError::Full), _)) => Offer::Dropped(DropReason::Overflow),
-        Some((Err(WriteError::Failed(failure)), _)) => Offer::Dropped(match failure.class() {
-            Class::Permanent => DropReason::Permanent,
-            Class::Transient | Class::Exhausted => DropReason::Exhausted,
-        }),
-        None => Offer::Dropped(DropReason::Panicked),
+        Some(Err(WriteError::Full)) => Offer::Dropped(DropReason::Overflow, settled(journey, 1)),
+        Some(Err(WriteError::Failed(failure))) => {
+            let reason = match failure.class() {
+                Class::Permanent => DropReason::Permanent,
+                Class::Transient | Class::Exhausted => DropReason::Exhausted,
+            };
+            Offer::Dropped(reason, settled(journey, 0))
+        }
+        None => Offer::Dropped(DropReason::Panicked, settled(journey, 1)),
     }
+}
+
+/// What is left of the journey of an event that is done with. What stages have saved ends here, and that is the user's code too.
+fn settled(journey: Journey, unrecorded: u32) -> Circumstances {
+    let history = contain(|| journey.into_history()).flatten();
+    Circumstances { history, accepted: None, unrecorded }
 }
 
 /// Everything has left: closes the destination, and ends when it has closed.

@@ -207,6 +207,10 @@ impl<E: ?Sized, S: Sink<E>, R: RetryStrategy> Sink<E> for RetryingSink<S, R> {
                 Err(WriteError::Failed(failure)) if failure.class() != Class::Transient => {
                     // The destination has answered: it works, but not for this event.
                     self.strategy.success(&mut saved.strategy, delivery);
+                    // Unless a retrying sink below has noted it already.
+                    if !delivery.history().is_some_and(|history| history.last_error.is_same(&failure)) {
+                        delivery.record(&failure);
+                    }
                     return Err(failure.into());
                 }
                 Err(WriteError::Failed(failure)) => failure,

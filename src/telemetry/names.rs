@@ -51,6 +51,16 @@ table! {
         "Events that the queue holds: waiting, or in flight.";
     QUEUE_CAPACITY: Gauge "queue_capacity" ["queue"]
         "The most events that the queue may hold; 0 without a bound.";
+    QUEUE_HIGH_WATER: Gauge "queue_depth_high_water" ["queue"]
+        "The most events that the queue has held, seen once a turn and at each scrape.";
+    QUEUE_BYTES: Gauge "queue_bytes" ["queue"]
+        "Bytes of the events that the queue holds, by its size function; 0 without a bound in bytes.";
+    QUEUE_CAPACITY_BYTES: Gauge "queue_capacity_bytes" ["queue"]
+        "The most bytes that the queue may hold; 0 without a bound in bytes.";
+    QUEUE_REFUSED: Counter "queue_refused_total" ["queue"]
+        "Writes that were refused for want of room; their writers still had the events.";
+    QUEUE_DEAD_LETTERS: Counter "queue_dead_letters_total" ["queue", "outcome"]
+        "Dead letters of dropped events, by whether their queue has taken them: written or lost.";
     QUEUE_ACCEPTED: Counter "queue_accepted_total" ["queue"]
         "Events that the queue has taken responsibility for.";
     QUEUE_DELIVERED: Counter "queue_delivered_total" ["queue"]

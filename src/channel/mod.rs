@@ -1,24 +1,29 @@
 //! From a pipeline to a reader in the same process.
 
+mod lag;
+mod receiver;
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
-use std::time::{Duration, Instant};
 
-use crate::block;
-use crate::clock::saturating_add;
+use crate::clock::Clock;
 use crate::contain::contain;
 use crate::delivery::Delivery;
 use crate::error::{BuildError, CloseError, WriteError};
-use crate::intake::entrance::{self, Entrance, Overflow, SendError};
-use crate::ledger::{DropCounters, DropReason, Ledger};
+use crate::intake::entrance::{Entrance, Overflow, Owner, Place, SendError};
+use crate::intake::limits::Bounds;
+use crate::ledger::{DropReason, Ledger};
 use crate::names;
 use crate::shutdown::{CloseReport, ComponentReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU8, Ordering, fence};
 use crate::telemetry::{Observations, Observe, Registration, as_gauge, names as metric, register};
-use crate::wakers::{Ticket, WaitList};
+use crate::wakers::WaitList;
+use lag::Lag;
+
+pub use receiver::{Iter, Receiver, RecvError};
 
 /// A sink whose events a [`Receiver`] takes out, in the order in which they were written.
 ///
@@ -50,7 +55,8 @@ struct Shared<E: Send> {
     name: Arc<str>,
     /// Beside the writers' words: whether the receiver is gone.
     entrance: Entrance<E, AtomicU8>,
-    drops: DropCounters,
+    /// What the reader misses, where the policy drops events.
+    lag: Option<Lag>,
     readers: Arc<WaitList>,
     registration: Registration,
 }
@@ -84,7 +90,7 @@ impl<E: Send + 'static> Channel<E> {
 
     fn with(capacity: Option<u64>) -> (Self, Receiver<E>) {
         let id = SinkId::unique();
-        Self::assemble(id, names::default("channel", id), capacity, Overflow::Block)
+        Self::assemble(id, names::default("channel", id), Bounds::of(capacity, Overflow::Block))
     }
 
     /// A channel with options.
@@ -92,12 +98,13 @@ impl<E: Send + 'static> Channel<E> {
         ChannelBuilder { name: None, capacity: None, overflow: Overflow::default(), events: PhantomData }
     }
 
-    fn assemble(id: SinkId, name: Arc<str>, capacity: Option<u64>, overflow: Overflow) -> (Self, Receiver<E>) {
+    fn assemble(id: SinkId, name: Arc<str>, bounds: Bounds<E>) -> (Self, Receiver<E>) {
+        let lag = matches!(bounds.overflow, Overflow::DropNewest | Overflow::DropOldest).then(Lag::default);
         let shared = Arc::new_cyclic(|this: &Weak<Shared<E>>| Shared {
             id,
             name,
-            entrance: Entrance::new(capacity, overflow, AtomicU8::new(0)),
-            drops: DropCounters::default(),
+            entrance: Entrance::new(bounds, &Clock::system(), AtomicU8::new(0)),
+            lag,
             readers: Arc::default(),
             registration: register(this.clone()),
         });
@@ -112,13 +119,12 @@ impl<E: Send + 'static> Channel<E> {
     ///
     /// The event comes back with the reason: [`WriteError::Closed`], [`WriteError::Full`], or on a pool thread [`WriteError::NotReady`].
     pub fn send(&self, event: E) -> Result<(), SendError<E>> {
-        match self.shared.entrance.enter() {
-            Ok(()) => {
-                self.shared.push(event);
-                Ok(())
-            }
-            Err(error) => Err(SendError { event, error }),
+        match self.shared.entrance.enter(&event, &*self.shared) {
+            Ok(Place::Taken) => self.shared.push(event),
+            Ok(Place::Shed) => {}
+            Err(error) => return Err(SendError { event, error }),
         }
+        Ok(())
     }
 
     /// Everything accepted so far and what became of it. What is buffered is pending; what was received is delivered.
@@ -153,10 +159,9 @@ impl<E: Send> Shared<E> {
     /// Drops what nobody will receive, counted.
     #[cold]
     fn discard(&self) {
-        let intake = &self.entrance.intake;
-        while let Some(event) = intake.pop() {
-            self.drops.count(DropReason::DestinationClosed, || intake.leave());
-            contain(|| drop(event));
+        while let Some(parcel) = self.entrance.intake.pop() {
+            self.entrance.settle(Some(DropReason::DestinationClosed), parcel.note);
+            contain(|| drop(parcel.event));
         }
     }
 
@@ -166,30 +171,47 @@ impl<E: Send> Shared<E> {
     }
 
     fn ledger(&self) -> Ledger {
-        self.drops.ledger(|| self.entrance.intake.left(), || self.entrance.intake.accepted())
+        self.entrance.ledger()
+    }
+}
+
+/// What the overflow policies need, on a writer's thread.
+impl<E: Send> Owner<E> for Shared<E> {
+    fn evicted(&self, event: E) {
+        self.tell_readers();
+        contain(|| drop(event));
     }
 
-    fn try_recv(&self) -> Result<E, RecvError> {
-        if let Some(event) = self.entrance.intake.pop() {
-            self.entrance.intake.leave();
-            self.entrance.free_room();
-            if self.entrance.intake.is_drained() {
-                // The last event has left after the close: other readers have seen neither an event nor the end. Pairs with the fence in
-                // `WaitList::register`.
-                fence(Ordering::SeqCst);
-                self.readers.wake_all();
-            }
-            return Ok(event);
+    fn shed(&self) {
+        if let Some(lag) = &self.lag {
+            lag.note_shed(&self.entrance.intake);
         }
-        Err(if self.entrance.intake.is_drained() { RecvError::Closed } else { RecvError::Empty })
+        self.tell_readers();
+    }
+
+    fn disconnect(&self) {
+        self.close();
+    }
+}
+
+impl<E: Send> Shared<E> {
+    /// Readers that have emptied the channel meanwhile learn what they missed, or that this was the last.
+    fn tell_readers(&self) {
+        // Pairs with the fence in `WaitList::register`.
+        fence(Ordering::SeqCst);
+        if self.entrance.intake.is_closed() {
+            self.readers.wake_all();
+        } else {
+            self.wake_next();
+        }
     }
 }
 
 impl<E: Send> Observe for Shared<E> {
     fn observe(&self, out: &mut Observations) {
-        out.gauge(&metric::CHANNEL_DEPTH, &self.name, None, as_gauge(self.ledger().pending));
-        // No overflow policy makes a reader miss events yet.
-        out.counter(&metric::CHANNEL_LAGGED, &self.name, None, 0);
+        let ledger = self.ledger();
+        out.gauge(&metric::CHANNEL_DEPTH, &self.name, None, as_gauge(ledger.pending));
+        out.counter(&metric::CHANNEL_LAGGED, &self.name, None, ledger.dropped[DropReason::Overflow]);
     }
 }
 
@@ -201,8 +223,9 @@ impl<E: Send> Drop for Shared<E> {
 
 impl<E: Clone + Send + 'static> Sink<E> for Channel<E> {
     fn try_write(&self, event: &E, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
-        let event = self.shared.entrance.enter_with(delivery, || event.clone())?;
-        self.shared.push(event);
+        if let Some(event) = self.shared.entrance.enter_cloned(event, delivery, &*self.shared)? {
+            self.shared.push(event);
+        }
         Ok(())
     }
 
@@ -221,135 +244,6 @@ impl<E: Clone + Send + 'static> Sink<E> for Channel<E> {
 impl<E: Send + 'static> fmt::Debug for Channel<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Channel").field("name", &self.name()).field("ledger", &self.ledger()).finish_non_exhaustive()
-    }
-}
-
-/// Why nothing was received.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RecvError {
-    /// Nothing is there now, or nothing came in time.
-    #[error("the channel is empty")]
-    Empty,
-    /// Nothing is there and nothing will come.
-    #[error("the channel is closed")]
-    Closed,
-}
-
-/// Takes events out of a [`Channel`]. Shared by reference, several threads may receive: each event goes to one of them.
-///
-/// It blocks its thread: inside a sink, that is a pool thread.
-pub struct Receiver<E: Send + 'static> {
-    shared: Arc<Shared<E>>,
-}
-
-impl<E: Send + 'static> Receiver<E> {
-    /// Takes the next event if one is there.
-    ///
-    /// # Errors
-    ///
-    /// [`RecvError::Empty`] or [`RecvError::Closed`].
-    pub fn try_recv(&self) -> Result<E, RecvError> {
-        self.shared.try_recv()
-    }
-
-    /// Takes the next event, parking until there is one.
-    ///
-    /// # Errors
-    ///
-    /// [`RecvError::Closed`].
-    pub fn recv(&self) -> Result<E, RecvError> {
-        self.recv_until(None)
-    }
-
-    /// Takes the next event, parking for at most `timeout`.
-    ///
-    /// # Errors
-    ///
-    /// [`RecvError::Empty`] if none came in time, or [`RecvError::Closed`].
-    pub fn recv_timeout(&self, timeout: Duration) -> Result<E, RecvError> {
-        self.recv_until(Some(saturating_add(Instant::now(), timeout)))
-    }
-
-    fn recv_until(&self, until: Option<Instant>) -> Result<E, RecvError> {
-        let mut ticket: Option<Ticket> = None;
-        loop {
-            match self.try_recv() {
-                Err(RecvError::Empty) => {}
-                answer => {
-                    if let Some(ticket) = ticket {
-                        ticket.spend();
-                        // The wake for another event may have come here while this one was on its way: hand it on.
-                        if !self.shared.entrance.intake.is_empty() {
-                            self.shared.wake_next();
-                        }
-                    }
-                    return answer;
-                }
-            }
-            if ticket.as_ref().is_some_and(Ticket::is_waiting) {
-                if until.is_some_and(|until| Instant::now() >= until) {
-                    return Err(RecvError::Empty);
-                }
-                block::park(until);
-            } else {
-                // Then it looks once more before it parks. Not registered again before it has looked after a wake.
-                self.shared.readers.register(&mut ticket, block::thread_waker());
-            }
-        }
-    }
-
-    /// The events until the channel is closed, parking for each.
-    pub fn iter(&self) -> Iter<'_, E> {
-        Iter { receiver: self }
-    }
-
-    /// Everything that the channel accepted so far and what became of it.
-    #[must_use]
-    pub fn ledger(&self) -> Ledger {
-        self.shared.ledger()
-    }
-}
-
-impl<E: Send + 'static> Drop for Receiver<E> {
-    fn drop(&mut self) {
-        self.shared.close();
-        self.shared.entrance.intake.beside().store(1, Ordering::Relaxed);
-        // Pairs with the fence of a push: either that writer sees that nobody receives any more, or its event is found here.
-        fence(Ordering::SeqCst);
-        self.shared.discard();
-    }
-}
-
-impl<E: Send + 'static> fmt::Debug for Receiver<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver")
-            .field("name", &self.shared.name)
-            .field("ledger", &self.ledger())
-            .finish_non_exhaustive()
-    }
-}
-
-/// The events of a [`Receiver`], by [`Receiver::iter`].
-#[derive(Debug)]
-pub struct Iter<'a, E: Send + 'static> {
-    receiver: &'a Receiver<E>,
-}
-
-impl<E: Send + 'static> Iterator for Iter<'_, E> {
-    type Item = E;
-
-    fn next(&mut self) -> Option<E> {
-        self.receiver.recv().ok()
-    }
-}
-
-impl<'a, E: Send + 'static> IntoIterator for &'a Receiver<E> {
-    type Item = E;
-    type IntoIter = Iter<'a, E>;
-
-    fn into_iter(self) -> Iter<'a, E> {
-        self.iter()
     }
 }
 
@@ -386,7 +280,9 @@ impl<E: Send + 'static> ChannelBuilder<E> {
         self
     }
 
-    /// What becomes of a write that finds no room. Default: [`Overflow::Block`].
+    /// What becomes of a write that finds no room. Default: [`Overflow::Block`]. With `DropNewest` and `DropOldest` the receiver is told how many events it has
+    /// missed, by [`RecvError::Lagged`], and takes a short lock for each event; with `Disconnect` it is told at the end, by
+    /// [`RecvError::CutOff`].
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = overflow;
         self
@@ -396,11 +292,13 @@ impl<E: Send + 'static> ChannelBuilder<E> {
     ///
     /// # Errors
     ///
-    /// [`BuildError::Name`]; [`BuildError::Zero`] for a capacity of 0; [`BuildError::TooLarge`] above 2^62 events.
+    /// [`BuildError::Name`]; [`BuildError::Zero`] for a capacity of 0 or a [`BlockFor`](Overflow::BlockFor) that does not wait;
+    /// [`BuildError::TooLarge`] above 2^62 events.
     pub fn build(self) -> Result<(Channel<E>, Receiver<E>), BuildError> {
         let id = SinkId::unique();
         let name = names::or_default(self.name, "channel", id)?;
-        entrance::check_capacity(self.capacity)?;
-        Ok(Channel::assemble(id, name, self.capacity, self.overflow))
+        let bounds = Bounds::of(self.capacity, self.overflow);
+        bounds.check()?;
+        Ok(Channel::assemble(id, name, bounds))
     }
 }

@@ -1,0 +1,129 @@
+//! The options of a queue.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::mailbox::{Mailbox, Ready};
+use super::{Handle, Queue};
+use crate::dead_letter::{DeadLetter, DeadLetters};
+use crate::error::BuildError;
+use crate::intake::entrance::{Entrance, Overflow};
+use crate::intake::limits::Bounds;
+use crate::names;
+use crate::pool::Pool;
+use crate::sink::{Sink, SinkId};
+
+/// The options of a [`Queue`].
+///
+/// ```
+/// use std::time::Duration;
+/// use sinkworks::{Overflow, Queue, Shutdown, Sink, sink_fn};
+///
+/// let queue: Queue<Vec<u8>> = Queue::builder(sink_fn(|_: &Vec<u8>| Ok(())))
+///     .name("uploads")
+///     .capacity(10_000)
+///     .capacity_bytes(64 << 20, |event| event.len() as u64)
+///     .overflow(Overflow::BlockFor(Duration::from_millis(5)))
+///     .build()?;
+/// queue.send(vec![0; 1000])?;
+/// queue.close(Shutdown::Drain)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub struct QueueBuilder<E> {
+    sink: Box<dyn Sink<E>>,
+    name: Option<String>,
+    pool: Option<Pool>,
+    bounds: Bounds<E>,
+    dead_letters: Option<DeadLetters<E>>,
+}
+
+impl<E: Send + 'static> QueueBuilder<E> {
+    pub(super) fn new(sink: Box<dyn Sink<E>>) -> Self {
+        Self { sink, name: None, pool: None, bounds: Bounds::default(), dead_letters: None }
+    }
+
+    /// What the queue is called in metrics, in dead letters and in `Debug`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The pool that delivers. Default: [`Pool::global`].
+    pub fn pool(mut self, pool: &Pool) -> Self {
+        self.pool = Some(pool.clone());
+        self
+    }
+
+    /// How many events may be pending at most, the one being delivered included. Default: no bound.
+    pub fn capacity(mut self, events: u64) -> Self {
+        self.bounds.capacity = Some(events);
+        self
+    }
+
+    /// How many bytes the pending events may have together, by `size`. An event that is larger alone is refused with a permanent
+    /// [`EventTooLarge`](crate::EventTooLarge). Default: no bound.
+    ///
+    /// `size` is called on the writers' threads, more than once for a write that finds no room: it must be quick, and what it says of an event must not
+    /// change. A write costs another read-modify-write and a push.
+    pub fn capacity_bytes(mut self, bytes: u64, size: impl Fn(&E) -> u64 + Send + Sync + 'static) -> Self {
+        self.bounds.bytes = Some((bytes, Box::new(size)));
+        self
+    }
+
+    /// What becomes of a write that finds no room. Default: [`Overflow::Block`].
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.bounds.overflow = overflow;
+        self
+    }
+
+    /// Notes when each event was accepted, for [`Delivery::accepted_at`](crate::Delivery::accepted_at), a retry limit by age, and dead letters. Default: not
+    /// noted. A write costs a look at the clock and another push. Where writers write at the same moment, their events may have each other's time.
+    pub fn stamped(mut self) -> Self {
+        self.bounds.stamped = true;
+        self
+    }
+
+    /// Where the events go that this queue drops, for whatever reason: see [`DeadLetter`]. Default: nowhere; they are only counted.
+    ///
+    /// It is a queue so that nobody who drops an event, a writer included, has to wait. If it is full, the letter is counted as lost, whatever its
+    /// [`Overflow`] but for `DropNewest` and `DropOldest`, which drop and count as they do. Give it a bound: events that overflow a queue may well overflow the next.
+    ///
+    /// It is not closed with this queue: other queues may have it too. Close it afterwards.
+    pub fn dead_letters(mut self, queue: &Queue<DeadLetter<E>>) -> Self {
+        self.dead_letters = Some(DeadLetters::to(queue));
+        self
+    }
+
+    /// Builds the queue.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Name`]; [`BuildError::Zero`] for a capacity of 0 or a [`BlockFor`](Overflow::BlockFor) that does not wait;
+    /// [`BuildError::TooLarge`] for a capacity above 2^62.
+    pub fn build(self) -> Result<Queue<E>, BuildError> {
+        let id = SinkId::unique();
+        let name = names::or_default(self.name.clone(), "queue", id)?;
+        self.bounds.check()?;
+        Ok(self.assemble(id, name))
+    }
+
+    pub(super) fn assemble(self, id: SinkId, name: Arc<str>) -> Queue<E> {
+        let pool = self.pool.unwrap_or_else(|| Pool::global().clone());
+        let clock = pool.clock().clone();
+        let entrance = Entrance::new(self.bounds, &clock, Ready::new(pool));
+        let mailbox = Mailbox::new(id, name, entrance, self.sink, self.dead_letters);
+        let handle = Arc::new(Handle(mailbox.clone()));
+        Queue { mailbox, handle }
+    }
+}
+
+impl<E> fmt::Debug for QueueBuilder<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueueBuilder")
+            .field("name", &self.name)
+            .field("capacity", &self.bounds.capacity)
+            .field("overflow", &self.bounds.overflow)
+            .finish_non_exhaustive()
+    }
+}
