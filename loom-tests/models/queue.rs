@@ -8,9 +8,10 @@ use loom::sync::Condvar;
 use loom::thread;
 
 use super::{Model, mutation};
+use crate::intake::entrance::Overflow;
 use crate::ledger::{DropReason, Ledger};
 use crate::pool::Pool;
-use crate::queue::Queue;
+use crate::queue::{Queue, QueueBuilder};
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, sink_fn};
 use crate::sync::{Mutex, lock};
@@ -45,13 +46,13 @@ pub(super) const MODELS: &[Model] = &[
 
 /// What the model's main thread sleeps on.
 #[derive(Default)]
-struct Bell {
+pub(super) struct Bell {
     rung: Mutex<bool>,
     changed: Condvar,
 }
 
 impl Bell {
-    fn wait(&self) {
+    pub(super) fn wait(&self) {
         let mut rung = lock(&self.rung);
         while !*rung {
             rung = self.changed.wait(rung).unwrap();
@@ -71,7 +72,7 @@ impl Wake for Bell {
     }
 }
 
-fn close(queue: &Queue<u32>, how: Shutdown) -> CloseReport {
+pub(super) fn close(queue: &Queue<u32>, how: Shutdown) -> CloseReport {
     let bell = Arc::new(Bell::default());
     let waker: Waker = bell.clone().into();
     loop {
@@ -83,9 +84,9 @@ fn close(queue: &Queue<u32>, how: Shutdown) -> CloseReport {
 }
 
 /// A queue on a pool of one worker, and how many events its sink got.
-struct Rig {
+pub(super) struct Rig {
     pool: Pool,
-    queue: Queue<u32>,
+    pub(super) queue: Queue<u32>,
     delivered: Arc<AtomicU64>,
     /// Rung at each delivery.
     bell: Arc<Bell>,
@@ -94,6 +95,14 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
+        Self::with(|builder| builder)
+    }
+
+    pub(super) fn bounded(capacity: u64, overflow: Overflow) -> Self {
+        Self::with(|builder| builder.capacity(capacity).overflow(overflow))
+    }
+
+    fn with(options: impl FnOnce(QueueBuilder<u32>) -> QueueBuilder<u32>) -> Self {
         let pool = Pool::for_model(1);
         let delivered = Arc::new(AtomicU64::new(0));
         let bell = Arc::new(Bell::default());
@@ -103,7 +112,7 @@ impl Rig {
             ring.wake_by_ref();
             Ok(())
         });
-        let queue = Queue::builder(sink).name("model").pool(&pool).build().unwrap();
+        let queue = options(Queue::builder(sink).name("model").pool(&pool)).build().unwrap();
         let worker = {
             let pool = pool.clone();
             thread::spawn(move || pool.work(0))
@@ -119,7 +128,7 @@ impl Rig {
     }
 
     /// Ends the worker and checks that the books are right.
-    fn finish(self, report: &CloseReport, accepted: u64) {
+    pub(super) fn finish(self, report: &CloseReport, accepted: u64) {
         self.pool.stop_for_model();
         self.worker.join().unwrap();
         let ledger = self.queue.ledger();

@@ -3,8 +3,8 @@
 
 use crate::clock::Clock;
 use crate::error::{BuildError, Failure, WriteError};
-use crate::sync::SegQueue;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{SegQueue, mutation};
 
 use super::entrance::{Overflow, Refused};
 
@@ -187,7 +187,7 @@ impl<E> Limits<E> {
     /// By compare-exchange, so that a close ends the count: what is answered with `Ok` is in every report.
     pub(super) fn shed(&self) -> bool {
         let mut shed = self.shed.load(Ordering::Relaxed);
-        while shed & CLOSED == 0 {
+        while shed & CLOSED == 0 || mutation!("queue_shed_ignores_close") {
             match self.shed.compare_exchange_weak(shed, shed + SHED, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(now) => shed = now,

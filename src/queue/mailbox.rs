@@ -23,7 +23,7 @@ use crate::pool::{Lane, Pool, Task, Turn};
 use crate::shutdown::{CloseReport, ComponentReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU8, Ordering};
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, lock, mutation};
 use crate::telemetry::{Observations, Observe, Registration, as_gauge, names, register};
 use crate::wakers::Wakers;
 
@@ -336,7 +336,7 @@ impl<E: Send> Mailbox<E> {
 impl<E: Send + 'static> Owner<E> for Mailbox<E> {
     fn evicted(&self, event: E) {
         let event = self.write_letter(event, DropReason::Overflow, Circumstances::default());
-        if self.entrance.intake.is_closed() {
+        if self.entrance.intake.is_closed() && !mutation!("queue_evict_wake") {
             // Perhaps this was all that the drain waited for.
             self.wake_by_ref();
         }
