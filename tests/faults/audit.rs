@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use sinkworks::{CloseReport, Ledger, RetryStats};
+use sinkworks::{CloseReport, Ledger, RetryStats, Sink};
 
-use crate::pipeline::{Outcome, Pipeline};
+use crate::pipeline::{Lane, Outcome, Pipeline};
 use crate::proxy::{Fate, Proxied};
 use crate::receiver::Log;
 use crate::wire::Event;
 
 /// What is known of one event from all sides.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Story {
     /// How often it reached the receiver.
     pub(crate) arrived: u64,
@@ -42,8 +42,8 @@ pub(crate) struct Audit {
 
 impl Audit {
     pub(crate) fn new(pipeline: &Pipeline, report: &CloseReport, proxied: &Proxied, log: &Log) -> Self {
-        let account = |lane: &crate::pipeline::Lane| {
-            let id = sinkworks::Sink::<Event>::id(&lane.queue).unwrap();
+        let account = |lane: &Lane| {
+            let id = lane.queue.id().unwrap();
             Account {
                 reported: report.component(id).expect("an entry for each queue").ledger,
                 ledger: lane.queue.ledger(),
@@ -96,15 +96,18 @@ impl Audit {
             assert!(account.reported.balances() && ledger.balances(), "queue {number}: {account:?}");
             assert_eq!(ledger.pending, 0, "queue {number}: {account:?}");
             // Nothing is dropped before the end, so the delivered ones are the first.
-            let (first, rest) = account.split();
-            let missing: Vec<_> = first.iter().filter(|(_, story)| story.is_none_or(|s| s.acknowledged == 0)).collect();
+            let without = |flaw: fn(&Story) -> bool| {
+                let stories = (0..ledger.delivered).map(|event| (event, account.story(event)));
+                stories.filter(|(_, story)| flaw(story)).collect::<Vec<_>>()
+            };
+            let missing = without(|story| story.acknowledged == 0);
             assert!(missing.is_empty(), "queue {number}: delivered, but not in the receiver's log: {missing:?}");
-            let not_once: Vec<_> = first.iter().filter(|(_, story)| story.is_none_or(|s| s.delivered != 1)).collect();
+            let not_once = without(|story| story.delivered != 1);
             assert!(not_once.is_empty(), "queue {number}: delivered, but not by one attempt: {not_once:?}");
-            for (event, story) in rest {
-                let story = story.cloned().unwrap_or_default();
-                assert!(event < ledger.accepted, "queue {number}: {event} was never written: {story:?}");
+            for (event, story) in account.stories.range(ledger.delivered..) {
+                assert!(*event < ledger.accepted, "queue {number}: {event} was never written: {story:?}");
                 assert_eq!(story.delivered, 0, "queue {number}: {event} was not counted as delivered: {story:?}");
+                // What was given up may have arrived, but only if the client did not get the answer.
                 assert!(
                     story.passed <= story.timed_out,
                     "queue {number}: the answer for {event} came, and it was given up: {story:?}"
@@ -120,11 +123,9 @@ impl Audit {
 }
 
 impl Account {
-    /// The events counted as delivered, and the others of which anything is known.
-    fn split(&self) -> (Vec<(u64, Option<&Story>)>, Vec<(u64, Option<&Story>)>) {
-        let delivered = (0..self.ledger.delivered).map(|event| (event, self.stories.get(&event))).collect();
-        let others = self.stories.range(self.ledger.delivered..).map(|(event, story)| (*event, Some(story))).collect();
-        (delivered, others)
+    /// Nothing of an event of which nothing is known.
+    fn story(&self, event: u64) -> Story {
+        self.stories.get(&event).copied().unwrap_or_default()
     }
 
     fn check_duplicates(&self, number: usize) {

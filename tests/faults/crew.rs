@@ -14,8 +14,10 @@ impl Crew {
     fn hire(&self, work: impl FnOnce() + Send + 'static) {
         let mut threads = self.0.lock().unwrap();
         // Of those that have ended the stacks are given back now: there are thousands in a minute.
-        for ended in threads.extract_finished() {
-            ended.join().unwrap();
+        let (ended, running): (Vec<_>, _) = threads.drain(..).partition(JoinHandle::is_finished);
+        *threads = running;
+        for thread in ended {
+            thread.join().unwrap();
         }
         threads.push(thread::Builder::new().stack_size(128 << 10).spawn(work).unwrap());
     }
@@ -24,19 +26,9 @@ impl Crew {
     pub(crate) fn join(&self) {
         // Taken out first: nobody is hired by those that are waited for.
         let threads = std::mem::take(&mut *self.0.lock().unwrap());
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
-    }
-}
-
-trait ExtractFinished {
-    fn extract_finished(&mut self) -> Vec<JoinHandle<()>>;
-}
-
-impl ExtractFinished for Vec<JoinHandle<()>> {
-    fn extract_finished(&mut self) -> Vec<JoinHandle<()>> {
-        let (finished, running) = self.drain(..).partition(JoinHandle::is_finished);
-        *self = running;
-        finished
+        for thread in threads {
+            thread.join().unwrap();
+        }
     }
 }
 

@@ -117,11 +117,10 @@ impl Pipeline {
         let began = Instant::now();
         let mut latencies = Vec::new();
         let mut numbers = vec![0; self.lanes.len()];
-        let end = (during.as_secs_f64() * f64::from(rate)).round() as u64;
-        for written in 0..end {
+        for written in 0.. {
             let due = Duration::from_secs(written) / rate;
-            // Also if it has fallen behind, it does not stop before its time: what it misses then shows.
-            if began.elapsed() >= during {
+            // It ends in time also if it has fallen behind: what it has missed then shows.
+            if due >= during || began.elapsed() >= during {
                 break;
             }
             thread::sleep(due.saturating_sub(began.elapsed()));
@@ -142,7 +141,9 @@ impl Pipeline {
         thread::scope(|scope| {
             let closers: Vec<_> =
                 self.lanes.iter().map(|lane| scope.spawn(move || lane.queue.close(how).unwrap())).collect();
-            closers.into_iter().for_each(|closer| report.merge(closer.join().unwrap()));
+            for closer in closers {
+                report.merge(closer.join().unwrap());
+            }
         });
         report
     }

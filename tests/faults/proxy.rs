@@ -127,7 +127,9 @@ impl Shared {
                 Some(fault) => exchange.suffer(fault, &client, &mut receiver),
                 None => exchange.pass(&client, &mut receiver),
             };
-            fault.into_iter().for_each(|fault| self.weather.count(fault));
+            if let Some(fault) = fault {
+                self.weather.count(fault);
+            }
             match goes_on {
                 Next::Request => {}
                 Next::End => return,
