@@ -237,7 +237,9 @@ fn all_acknowledgements_made_before_the_end_are_in_the_outcome() {
                 .collect();
             drop(event);
             assert_eq!(names(&receipt.wait().unwrap()), [("writer", 3)]);
-            writers.into_iter().for_each(|writer| writer.join().unwrap());
+            for writer in writers {
+                writer.join().unwrap();
+            }
         }
     });
 }
