@@ -49,7 +49,8 @@ pub(crate) fn enter_worker() {
     ON_WORKER.set(true);
 }
 
-fn on_worker() -> bool {
+/// Whether the calling thread is one of a pool, which must not wait for what it may have to do itself.
+pub(crate) fn on_worker() -> bool {
     ON_WORKER.get()
 }
 

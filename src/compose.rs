@@ -1,7 +1,10 @@
 //! Pipelines that read in the order of an event's way, backwards: `http.retrying(breaker).queued()`.
 
+use std::sync::Arc;
+
 use crate::filter::Filter;
 use crate::queue::Queue;
+use crate::receipt::{Acknowledged, Untracked};
 use crate::retry::{RetryStrategy, RetryingSink};
 use crate::sink::Sink;
 
@@ -31,6 +34,17 @@ pub trait SinkExt: Sized {
     /// A [`Filter`] in front of it.
     fn filtered<P>(self, predicate: P) -> Filter<Self, P> {
         Filter::new(self, predicate)
+    }
+
+    /// An [`Acknowledged`] around it: it takes [`Tracked`](crate::Tracked) events, and notes on each that `name` has delivered it. Put it below the
+    /// queue: above, it says that the queue has stored the event.
+    fn acknowledged(self, name: impl Into<Arc<str>>) -> Acknowledged<Self> {
+        Acknowledged::new(name, self)
+    }
+
+    /// An [`Untracked`] around it: it takes [`Tracked`](crate::Tracked) events and acknowledges nothing.
+    fn untracked(self) -> Untracked<Self> {
+        Untracked::new(self)
     }
 
     /// A [`Queue`] in front of it, on the [global pool](crate::Pool::global).

@@ -10,6 +10,11 @@
 //! - A stage with **several children** (a broadcaster) keeps a [`Journey`] for each, a frame and a history of failures of its own, and calls them
 //!   inside [`Delivery::fork`].
 //!
+//! A sink may also save when it [fails](crate::WriteError::Failed) in a way that may pass ([`Class::Transient`](crate::Class::Transient)): a broadcaster
+//! saves which sinks have the event already. This is for whoever repeats the write, and no promise: who does not repeat it drops what was saved, as a queue
+//! does; who offers the event to *another* sink instead is a stage with several children. A stage with one child that keeps its child's frame when that is
+//! not ready keeps it after such a failure too: else the child begins anew.
+//!
 //! Before the first failure a delivery reads no clock and allocates nothing.
 
 use std::any::Any;
@@ -49,7 +54,8 @@ pub struct History {
     pub last_error: Failure,
 }
 
-/// What a stage saved for the time until the event is offered again. Empty unless the stage answered that it was not ready.
+/// What a stage saved for the time until the event is offered again. Empty unless the stage answered that it was not ready, or that it failed in a way
+/// that may pass.
 #[derive(Default)]
 pub struct Frame(Option<Box<dyn Any + Send>>);
 

@@ -93,6 +93,8 @@ mod channel;
 // The end of the way: an HTTP endpoint.
 #[cfg(feature = "webhook")]
 pub mod webhook;
+// Who has delivered an event, for its writer.
+mod receipt;
 // The stages as methods.
 mod compose;
 
@@ -125,7 +127,7 @@ pub mod test_util;
 #[path = "../loom-tests/models/mod.rs"]
 pub mod models;
 
-pub use broadcaster::Broadcaster;
+pub use broadcaster::{Broadcaster, RequiredSinkError, SinkPanicked};
 pub use channel::{Channel, ChannelBuilder, Iter, Receiver, RecvError};
 pub use clock::Clock;
 pub use compose::SinkExt;
@@ -138,6 +140,7 @@ pub use intake::limits::EventTooLarge;
 pub use ledger::{DropReason, Dropped, Ledger};
 pub use pool::{Pool, PoolBuilder, PoolStats};
 pub use queue::{Queue, QueueBuilder};
+pub use receipt::{Acknowledged, Acknowledgement, Outcome, Receipt, ReceiptError, Tracked, Untracked};
 pub use retry::{
     Breaker, BreakerBuilder, BreakerState, ExponentialBackoff, ExponentialBackoffBuilder, Permit, Proceed, RetryStats,
     RetryStrategy, RetryingSink, Verdict,

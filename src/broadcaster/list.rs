@@ -14,6 +14,8 @@ use crate::wakers::Wakers;
 pub(super) struct Entry<S: ?Sized> {
     pub(super) id: SinkId,
     pub(super) gone: Arc<Gone>,
+    /// Whether writes fail without it. It is only ever set.
+    required: AtomicBool,
     pub(super) sink: S,
 }
 
@@ -30,6 +32,16 @@ pub(super) struct Gone {
 impl Gone {
     pub(super) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
+    }
+}
+
+impl<S: ?Sized> Entry<S> {
+    pub(super) fn require(&self) {
+        self.required.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_required(&self) -> bool {
+        self.required.load(Ordering::Acquire)
     }
 }
 
@@ -60,7 +72,7 @@ impl<E: ?Sized> Clone for Member<E> {
 impl<E: ?Sized + 'static> Member<E> {
     pub(super) fn new<S: Sink<E> + 'static>(id: SinkId, sink: S) -> Self {
         let direct = sink.direct();
-        let entry = Arc::new(Entry { id, gone: Arc::default(), sink });
+        let entry = Arc::new(Entry { id, gone: Arc::default(), required: AtomicBool::new(false), sink });
         let is_queue = direct.is_some();
         Self { direct: direct.unwrap_or_else(|| entry.clone()), entry, is_queue }
     }

@@ -4,20 +4,20 @@
 //! those copy the list and swap it in, in a loop that repeats when they meet. No lock is held while a sink is called, so a
 //! sink may call its own broadcaster.
 
+mod close;
 mod list;
+mod membership;
+mod offer;
+mod required;
 
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
-use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use crate::block;
-use crate::clock::saturating_add;
-use crate::contain::contain;
-use crate::delivery::{Delivery, Journey};
-use crate::error::{BuildError, Class, CloseError, Wait, WriteError};
+use crate::delivery::Delivery;
+use crate::error::{BuildError, CloseError, WriteError};
 use crate::ledger::{DropReason, Dropped};
 use crate::names;
 use crate::shutdown::{CloseReport, Shutdown};
@@ -25,25 +25,23 @@ use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
 use crate::telemetry::{Observations, Observe, Registration, as_gauge, names as metric, register};
-use list::{Gone, List, Member, Shared};
+use close::Closing;
+use list::{Gone, List};
 
-/// How many sinks' cache lines are fetched together. A write to an idle queue is little more than two cache misses, and its locked instructions keep the
-/// processor from fetching the next queue's lines meanwhile; eight at a time took a quarter off a broadcast to a thousand idle queues.
-const AHEAD: usize = 8;
-
-/// Has the lines of the next few sinks fetched.
-fn warm<E: ?Sized>(members: &[Member<E>]) {
-    let answers = members.iter().take(AHEAD).map(|member| usize::from(member.direct.warm()));
-    std::hint::black_box(answers.sum::<usize>());
-}
+pub use required::{RequiredSinkError, SinkPanicked};
 
 /// Writes every event to all of its sinks, one after the other, on the writer's thread. Put a [`Queue`](crate::Queue) before each sink that takes
 /// time: then a broadcast costs a push for each.
 ///
-/// - **Errors** of a sink never reach the writer: they are counted in [`lost`](Self::lost). A sink that answers
-///   [`Closed`](WriteError::Closed) is removed. A sink that panics is counted, the others get the event.
+/// - **Errors** of a best-effort sink, which is what [`add`](Self::add) adds, never reach the writer: they are counted in [`lost`](Self::lost). One
+///   that answers [`Closed`](WriteError::Closed) is removed. If a sink panics, the others get the event.
+/// - **Required** sinks, added with [`add_required`](Self::add_required), must take the event, or the write fails with a [`RequiredSinkError`] that names
+///   those which did not. The other sinks get the event all the same. What a sink takes responsibility for is what its `Ok` says: a queue's, that
+///   the event is stored. To learn that it has arrived, see [`Receipt`](crate::Receipt).
 /// - **Not ready**: if a sink is not ready, the broadcast is not either. Offered again, the event goes only to the sinks that did not
 ///   take it yet. A sink added meanwhile gets the next event.
+/// - **A failed write that is repeated**, as a [`RetryingSink`](crate::RetryingSink) in front of the broadcaster does, goes only to the required sinks that
+///   did not take the event and may yet. This is kept in the [`Delivery`]: a caller of `write` that writes the event once more begins anew, with all sinks.
 /// - **No sinks**: `Ok`.
 /// - **A handle**: clones are the same broadcaster.
 /// - **Order**: each sink sees the events of one writer in order. Two sinks may see events of *concurrent* writers in different orders, since
@@ -80,25 +78,6 @@ struct Inner<E: ?Sized> {
     /// Sinks that were removed and that a write may still reach.
     leaving: Mutex<Vec<(SinkId, Weak<Gone>)>>,
     registration: Registration,
-}
-
-/// The sinks that the broadcaster closes, and what they have answered so far.
-struct Closing<E: ?Sized> {
-    entries: Vec<Shared<E>>,
-    answers: Vec<Option<Result<CloseReport, CloseError>>>,
-}
-
-/// What is kept of an event that some sinks have not taken: those sinks, each with its part of the journey.
-struct Rest<E: ?Sized> {
-    sinks: Vec<(Shared<E>, Journey)>,
-    /// When the first of them may be ready.
-    wait: Option<Wait>,
-}
-
-impl<E: ?Sized> Default for Rest<E> {
-    fn default() -> Self {
-        Self { sinks: Vec::new(), wait: None }
-    }
 }
 
 impl<E: ?Sized + 'static> Clone for Broadcaster<E> {
@@ -145,77 +124,6 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
         }))
     }
 
-    /// Adds a sink, which gets every event from the next write on. A sink with the [id](Sink::id) of one that is there changes
-    /// nothing. Returns the id to remove it by, a new one for a sink that has none. Copies the list.
-    ///
-    /// # Errors
-    ///
-    /// [`WriteError::Closed`].
-    pub fn add(&self, sink: impl Sink<E> + 'static) -> Result<SinkId, WriteError> {
-        let id = sink.id().unwrap_or_else(SinkId::unique);
-        let member = Member::new(id, sink);
-        let before = self.0.list.rcu(|list| list.with(&member));
-        if before.closed { Err(WriteError::Closed) } else { Ok(id) }
-    }
-
-    /// Removes a sink without closing it, and says whether it was there. Returns at once: a write that is under way may still reach it.
-    ///
-    /// # Errors
-    ///
-    /// [`WriteError::Closed`].
-    pub fn remove(&self, sink: &impl Sink<E>) -> Result<bool, WriteError> {
-        sink.id().map_or(Ok(false), |id| self.remove_id(id))
-    }
-
-    /// Removes the sink that [`add`](Self::add) gave this id.
-    ///
-    /// # Errors
-    ///
-    /// [`WriteError::Closed`].
-    pub fn remove_id(&self, id: SinkId) -> Result<bool, WriteError> {
-        // Taken out and noted as leaving in one step for whoever waits for that.
-        let mut leaving = lock(&self.0.leaving);
-        let before = self.0.list.rcu(|list| list.without(id));
-        let gone = before.get(id).filter(|_| !before.closed).map(|entry| Arc::downgrade(&entry.gone));
-        let removed = gone.is_some();
-        if let Some(gone) = gone {
-            leaving.retain(|(_, gone)| gone.strong_count() > 0);
-            leaving.push((id, gone));
-        }
-        // Before `before`, which may be the sink's last owner.
-        drop(leaving);
-        if before.closed { Err(WriteError::Closed) } else { Ok(removed) }
-    }
-
-    /// Removes a sink and waits until no write can reach it any more, at most for `timeout`. Says whether that is so.
-    ///
-    /// Called by a sink inside a write of this very broadcaster it cannot be, and the time passes. An event that is held because the sink was not
-    /// ready counts as a write.
-    ///
-    /// # Errors
-    ///
-    /// [`WriteError::Closed`].
-    pub fn remove_and_wait(&self, sink: &impl Sink<E>, timeout: Duration) -> Result<bool, WriteError> {
-        let Some(id) = sink.id() else { return Ok(true) };
-        self.remove_id(id)?;
-        // Also what an earlier call has removed.
-        let leaving: Vec<Arc<Gone>> = lock(&self.0.leaving)
-            .iter()
-            .filter(|(left, _)| *left == id)
-            .filter_map(|(_, gone)| gone.upgrade())
-            .collect();
-        let until = saturating_add(Instant::now(), timeout);
-        let waker = block::thread_waker();
-        for gone in &leaving {
-            gone.wakers.register(&waker);
-        }
-        let all_gone = || leaving.iter().all(|gone| gone.is_gone());
-        while !all_gone() && Instant::now() < until {
-            block::park(Some(until));
-        }
-        Ok(all_gone())
-    }
-
     /// How many sinks it has.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -228,8 +136,8 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
         self.len() == 0
     }
 
-    /// Events that one of its sinks did not take, by reason; an event that two sinks did not take counts twice. What a sink below a queue
-    /// loses, the queue counts.
+    /// Events that one of its best-effort sinks did not take, by reason; an event that two of them did not take counts twice. What a sink below a
+    /// queue loses, the queue counts. What a required sink refuses is not lost here: the writer is told, still holds the event, and accounts for it.
     #[must_use]
     pub fn lost(&self) -> Dropped {
         *lock(&self.0.lost)
@@ -252,93 +160,20 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
     pub fn name(&self) -> &str {
         &self.0.name
     }
-
-    /// Offers an event to sinks that have not seen it. One catch for all of them: what it costs is instructions between one sink's cache misses
-    /// and the next one's, which the processor then cannot fetch at the same time.
-    fn offer_first(&self, members: &[Member<E>], event: &E, delivery: &mut Delivery<'_>) -> Rest<E> {
-        let mut rest = Rest::default();
-        let mut next = 0;
-        while next < members.len() {
-            let offer = || {
-                // Fresh for each: what a sink leaves in it is taken out below.
-                delivery.fork(&mut Journey::default(), |delivery| {
-                    while let Some(Member { direct, entry, is_queue }) = members.get(next) {
-                        if next % AHEAD == 0 {
-                            warm(&members[next..]);
-                        }
-                        next += 1;
-                        if *is_queue {
-                            delivery.begin_batch();
-                        } else {
-                            delivery.end_batch();
-                        }
-                        let answer = direct.try_write(event, delivery);
-                        if answer.is_err() || !delivery.is_fresh() {
-                            self.note(entry, answer, delivery.take_journey(), &mut rest);
-                        }
-                    }
-                });
-            };
-            if contain(offer).is_none() {
-                self.lose(DropReason::Panicked);
-            }
-        }
-        delivery.end_batch();
-        rest
-    }
-
-    /// Offers an event again to the sinks that were not ready.
-    #[cold]
-    fn offer_again(&self, saved: Rest<E>, event: &E, delivery: &mut Delivery<'_>) -> Rest<E> {
-        let mut rest = Rest::default();
-        for (entry, mut journey) in saved.sinks {
-            let write = || delivery.fork(&mut journey, |delivery| entry.sink.try_write(event, delivery));
-            match contain(write) {
-                Some(answer) => self.note(&entry, answer, journey, &mut rest),
-                None => self.lose(DropReason::Panicked),
-            }
-        }
-        rest
-    }
-
-    /// What one sink has answered.
-    #[cold]
-    fn note(&self, entry: &Shared<E>, answer: Result<(), WriteError>, journey: Journey, rest: &mut Rest<E>) {
-        match answer {
-            Ok(()) => {}
-            Err(WriteError::NotReady(wait)) => {
-                rest.wait = Some(rest.wait.map_or(wait, |other| other.earlier(wait)));
-                rest.sinks.push((entry.clone(), journey));
-            }
-            Err(error) => self.lose(self.refused(entry.id, &error)),
-        }
-    }
-
-    fn lose(&self, reason: DropReason) {
-        lock(&self.0.lost).add(reason, 1);
-    }
-
-    #[cold]
-    fn refused(&self, id: SinkId, error: &WriteError) -> DropReason {
-        match error {
-            WriteError::Closed => {
-                // Only the one who really takes it out counts it.
-                if matches!(self.remove_id(id), Ok(true)) {
-                    self.0.evictions.fetch_add(1, Ordering::Relaxed);
-                }
-                DropReason::DestinationClosed
-            }
-            WriteError::Failed(failure) if failure.class() == Class::Permanent => DropReason::Permanent,
-            WriteError::Failed(_) => DropReason::Exhausted,
-            WriteError::Full | WriteError::NotReady(_) => DropReason::Overflow,
-        }
-    }
 }
 
 impl<E: ?Sized> Inner<E> {
     fn len(&self) -> usize {
+        self.read(|list| if list.closed { 0 } else { list.members.len() })
+    }
+
+    /// Looks at the current snapshot. If that is replaced meanwhile, whoever looks may be the last to have a sink that was removed, whose drop is the
+    /// user's code: a panic of it is no affair of the one who looked.
+    fn read<R>(&self, look: impl FnOnce(&List<E>) -> R) -> R {
         let list = self.list.load();
-        if list.closed { 0 } else { list.members.len() }
+        let answer = look(&list);
+        offer::discard(list);
+        answer
     }
 }
 
@@ -362,54 +197,22 @@ impl<E: ?Sized> Drop for Inner<E> {
 
 impl<E: ?Sized + 'static> Sink<E> for Broadcaster<E> {
     fn try_write(&self, event: &E, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
-        let rest = if let Some(saved) = delivery.resume() {
-            self.offer_again(saved, event, delivery)
-        } else {
-            let list = self.0.list.load();
+        if let Some(saved) = delivery.resume() {
+            let rest = self.offer_again(saved, event, delivery);
+            return Self::conclude(rest, delivery);
+        }
+        self.0.read(|list| {
             if list.closed {
                 return Err(WriteError::Closed);
             }
             self.0.writes.fetch_add(1, Ordering::Relaxed);
-            self.offer_first(&list.members, event, delivery)
-        };
-        match rest.wait {
-            None => Ok(()),
-            Some(wait) => {
-                delivery.save(rest);
-                Err(WriteError::NotReady(wait))
-            }
-        }
+            let rest = self.offer_first(&list.members, event, delivery);
+            Self::conclude(rest, delivery)
+        })
     }
 
     fn poll_close(&self, how: Shutdown, waker: &Waker) -> Poll<Result<CloseReport, CloseError>> {
-        let pending: Vec<(usize, Shared<E>)> = {
-            let mut closing = lock(&self.0.closing);
-            let closing = closing.get_or_insert_with(|| {
-                let list = self.0.list.rcu(|list| list.sealed());
-                let entries: Vec<_> = list.members.iter().map(|member| member.entry.clone()).collect();
-                Closing { answers: entries.iter().map(|_| None).collect(), entries }
-            });
-            let open = |(index, _): &(usize, &Shared<E>)| closing.answers[*index].is_none();
-            closing.entries.iter().enumerate().filter(open).map(|(index, entry)| (index, entry.clone())).collect()
-        };
-        // No lock is held while sinks are called.
-        for (index, entry) in pending {
-            let poll = || entry.sink.poll_close(how, waker);
-            let answer = contain(poll).unwrap_or(Poll::Ready(Err(CloseError::Panicked)));
-            if let (Poll::Ready(answer), Some(closing)) = (answer, &mut *lock(&self.0.closing)) {
-                closing.answers[index].get_or_insert(answer);
-            }
-        }
-        let closing = lock(&self.0.closing);
-        let Some(closing) = &*closing else { return Poll::Pending };
-        if closing.answers.iter().any(Option::is_none) {
-            return Poll::Pending;
-        }
-        let mut report = CloseReport::new();
-        for (entry, answer) in closing.entries.iter().zip(&closing.answers) {
-            report.absorb(Some(entry.id), answer.clone().unwrap_or(Err(CloseError::Panicked)));
-        }
-        Poll::Ready(Ok(report))
+        self.poll_close_all(how, waker)
     }
 
     fn id(&self) -> Option<SinkId> {

@@ -245,7 +245,7 @@ impl<E: ?Sized, S: Sink<E>, R: RetryStrategy> Sink<E> for RetryingSink<S, R> {
 /// The sink below refused an event because it is full.
 #[derive(Debug, thiserror::Error)]
 #[error("the sink is full")]
-struct DestinationFull;
+pub(crate) struct DestinationFull;
 
 impl Counts {
     fn new(name: Arc<str>) -> Arc<Self> {

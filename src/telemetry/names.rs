@@ -82,7 +82,7 @@ table! {
     BROADCASTER_EVICTIONS: Counter "broadcaster_evictions_total" ["broadcaster"]
         "Sinks that the broadcaster removed because they had closed.";
     BROADCASTER_DROPPED: Counter "broadcaster_dropped_total" ["broadcaster", "reason"]
-        "Events that one of the broadcaster's sinks did not take, by reason; one that two sinks did not take counts twice.";
+        "Events that one of the broadcaster's best-effort sinks did not take, by reason; one that two sinks did not take counts twice.";
     CHANNEL_DEPTH: Gauge "channel_depth" ["channel"]
         "Events that wait in the channel for its reader.";
     CHANNEL_LAGGED: Counter "channel_lagged_total" ["channel"]

@@ -214,6 +214,9 @@ impl<E: ?Sized, S: Sink<E>> Sink<E> for NotReadyYet<S> {
         let answer = delivery.nest(&mut below, |delivery| self.inner.try_write(event, delivery));
         if let Err(WriteError::NotReady(_)) = answer {
             delivery.save((so_far, below));
+        } else if answer.is_err() && !below.is_empty() {
+            // For the next attempt, before which it hesitates again.
+            delivery.save((0_u32, below));
         }
         answer
     }

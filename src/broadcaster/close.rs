@@ -1,0 +1,49 @@
+//! Closing: all sinks at the same time, and one report of what they answered.
+
+use std::task::{Poll, Waker};
+
+use super::Broadcaster;
+use super::list::Shared;
+use crate::contain::contain;
+use crate::error::CloseError;
+use crate::shutdown::{CloseReport, Shutdown};
+use crate::sync::lock;
+
+/// The sinks that the broadcaster closes, and what they have answered so far.
+pub(super) struct Closing<E: ?Sized> {
+    entries: Vec<Shared<E>>,
+    answers: Vec<Option<Result<CloseReport, CloseError>>>,
+}
+
+impl<E: ?Sized + 'static> Broadcaster<E> {
+    pub(super) fn poll_close_all(&self, how: Shutdown, waker: &Waker) -> Poll<Result<CloseReport, CloseError>> {
+        let pending: Vec<(usize, Shared<E>)> = {
+            let mut closing = lock(&self.0.closing);
+            let closing = closing.get_or_insert_with(|| {
+                let list = self.0.list.rcu(|list| list.sealed());
+                let entries: Vec<_> = list.members.iter().map(|member| member.entry.clone()).collect();
+                Closing { answers: entries.iter().map(|_| None).collect(), entries }
+            });
+            let open = |(index, _): &(usize, &Shared<E>)| closing.answers[*index].is_none();
+            closing.entries.iter().enumerate().filter(open).map(|(index, entry)| (index, entry.clone())).collect()
+        };
+        // No lock is held while sinks are called.
+        for (index, entry) in pending {
+            let poll = || entry.sink.poll_close(how, waker);
+            let answer = contain(poll).unwrap_or(Poll::Ready(Err(CloseError::Panicked)));
+            if let (Poll::Ready(answer), Some(closing)) = (answer, &mut *lock(&self.0.closing)) {
+                closing.answers[index].get_or_insert(answer);
+            }
+        }
+        let closing = lock(&self.0.closing);
+        let Some(closing) = &*closing else { return Poll::Pending };
+        if closing.answers.iter().any(Option::is_none) {
+            return Poll::Pending;
+        }
+        let mut report = CloseReport::new();
+        for (entry, answer) in closing.entries.iter().zip(&closing.answers) {
+            report.absorb(Some(entry.id), answer.clone().unwrap_or(Err(CloseError::Panicked)));
+        }
+        Poll::Ready(Ok(report))
+    }
+}

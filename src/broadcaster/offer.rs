@@ -1,0 +1,202 @@
+//! Offering one event to the sinks of a snapshot, and what is kept of it until all have taken it.
+//!
+//! What a sink answers goes one of three ways:
+//!
+//! | answer | best-effort sink | required sink |
+//! |---|---|---|
+//! | not ready | waits: the broadcast is not ready | the same |
+//! | may pass (transient, full) | lost | refused: offered again with the next attempt |
+//! | for good (closed, permanent, exhausted, a panic) | lost; closed: evicted | refused: not offered again, but not forgotten |
+//!
+//! The broadcast fails once nobody waits any more and somebody has refused. If a repetition may help it leaves the [`Rest`] in the delivery, so that the
+//! next attempt goes only to those that may take the event then.
+
+use super::Broadcaster;
+use super::list::{Member, Shared};
+use super::required::{RequiredSinkError, SinkPanicked, transient};
+use crate::contain::contain;
+use crate::delivery::{Delivery, Journey};
+use crate::error::{Class, Failure, Wait, WriteError};
+use crate::ledger::DropReason;
+use crate::sink::{Sink, SinkId};
+use crate::sync::atomic::Ordering;
+use crate::sync::lock;
+
+/// How many sinks' cache lines are fetched together. A write to an idle queue is little more than two cache misses, and its locked instructions keep the
+/// processor from fetching the next queue's lines meanwhile; eight at a time took a quarter off a broadcast to a thousand idle queues.
+const AHEAD: usize = 8;
+
+/// Has the lines of the next few sinks fetched.
+fn warm<E: ?Sized>(members: &[Member<E>]) {
+    let answers = members.iter().take(AHEAD).map(|member| usize::from(member.direct.warm()));
+    std::hint::black_box(answers.sum::<usize>());
+}
+
+/// What is kept of an event that some sinks have not taken.
+pub(super) struct Rest<E: ?Sized> {
+    /// Those that were not ready, each with its part of the journey.
+    waiting: Vec<(Shared<E>, Journey)>,
+    /// When the first of them may be ready. None if nobody waits.
+    wait: Option<Wait>,
+    /// Required ones that have answered otherwise.
+    refused: Vec<Refused<E>>,
+}
+
+struct Refused<E: ?Sized> {
+    entry: Shared<E>,
+    journey: Journey,
+    error: WriteError,
+}
+
+impl<E: ?Sized> Default for Rest<E> {
+    fn default() -> Self {
+        Self { waiting: Vec::new(), wait: None, refused: Vec::new() }
+    }
+}
+
+/// Drops what may be the last of something of the user's: a sink that was removed meanwhile, or a state that it saved.
+pub(super) fn discard<T>(what: T) {
+    contain(|| drop(what));
+}
+
+impl<E: ?Sized + 'static> Broadcaster<E> {
+    /// Offers an event to sinks that have not seen it. One catch for all of them: what it costs is instructions between one sink's cache misses
+    /// and the next one's, which the processor then cannot fetch at the same time.
+    pub(super) fn offer_first(&self, members: &[Member<E>], event: &E, delivery: &mut Delivery<'_>) -> Rest<E> {
+        let mut rest = Rest::default();
+        let mut next = 0;
+        while next < members.len() {
+            let offer = || {
+                // Fresh for each: what a sink leaves in it is taken out below.
+                delivery.fork(&mut Journey::default(), |delivery| {
+                    while let Some(Member { direct, entry, is_queue }) = members.get(next) {
+                        next += 1;
+                        if (next - 1) % AHEAD == 0 {
+                            warm(&members[next - 1..]);
+                        }
+                        if *is_queue {
+                            delivery.begin_batch();
+                        } else {
+                            delivery.end_batch();
+                        }
+                        let answer = direct.try_write(event, delivery);
+                        if answer.is_err() || !delivery.is_fresh() {
+                            let journey = delivery.take_journey();
+                            self.note(entry, Some(answer), journey, &mut rest, delivery);
+                        }
+                    }
+                });
+            };
+            if contain(offer).is_none() {
+                self.note(&members[next - 1].entry, None, Journey::default(), &mut rest, delivery);
+            }
+        }
+        delivery.end_batch();
+        rest
+    }
+
+    /// Offers an event again: to the sinks that were not ready, or if there are none, to those that refused it and may take it now.
+    #[cold]
+    pub(super) fn offer_again(&self, saved: Rest<E>, event: &E, delivery: &mut Delivery<'_>) -> Rest<E> {
+        let mut rest = Rest::default();
+        let mut offers = saved.waiting;
+        for refused in saved.refused {
+            if saved.wait.is_some() {
+                // The attempt is still under way.
+                rest.refused.push(refused);
+            } else if !self.0.read(|list| list.get(refused.entry.id).is_some()) {
+                // Who removes a sink that fails does not want events to wait for it.
+                discard(refused);
+            } else if transient(&refused.error).is_some() {
+                let Refused { entry, journey, error } = refused;
+                discard(error);
+                offers.push((entry, journey));
+            } else {
+                rest.refused.push(refused);
+            }
+        }
+        for (entry, mut journey) in offers {
+            let write = || delivery.fork(&mut journey, |delivery| entry.sink.try_write(event, delivery));
+            let answer = contain(write);
+            self.note(&entry, answer, journey, &mut rest, delivery);
+            discard(entry);
+        }
+        rest
+    }
+
+    /// The broadcast's own answer.
+    #[inline]
+    pub(super) fn conclude(rest: Rest<E>, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
+        if rest.wait.is_none() && rest.refused.is_empty() { Ok(()) } else { Err(Self::fail(rest, delivery)) }
+    }
+
+    #[cold]
+    fn fail(rest: Rest<E>, delivery: &mut Delivery<'_>) -> WriteError {
+        if let Some(wait) = rest.wait {
+            delivery.save(rest);
+            return WriteError::NotReady(wait);
+        }
+        let refused = rest.refused.iter().map(|refused| (refused.entry.id, refused.error.clone())).collect();
+        let failure = RequiredSinkError { refused }.into_failure();
+        if failure.class() == Class::Transient {
+            delivery.save(rest);
+        } else {
+            discard(rest);
+        }
+        WriteError::Failed(failure)
+    }
+
+    /// What one sink has answered; `None` if it panicked. Panics with nothing that is the user's.
+    #[cold]
+    fn note(
+        &self,
+        entry: &Shared<E>,
+        answer: Option<Result<(), WriteError>>,
+        mut journey: Journey,
+        rest: &mut Rest<E>,
+        delivery: &mut Delivery<'_>,
+    ) {
+        let error = match answer {
+            Some(Ok(())) => return discard(journey),
+            Some(Err(WriteError::NotReady(wait))) => {
+                rest.wait = Some(rest.wait.map_or(wait, |other| other.earlier(wait)));
+                rest.waiting.push((entry.clone(), journey));
+                return;
+            }
+            Some(Err(error)) => Some(error),
+            None => None,
+        };
+        if entry.is_required() {
+            let error = error.unwrap_or_else(|| Failure::permanent(SinkPanicked).into());
+            match transient(&error) {
+                // The next attempt of this branch is not its first.
+                Some(failure) => delivery.fork(&mut journey, |delivery| delivery.record(&failure)),
+                // It is not called again.
+                None => discard(std::mem::take(&mut journey)),
+            }
+            rest.refused.push(Refused { entry: entry.clone(), journey, error });
+        } else {
+            discard(journey);
+            self.lose(error.map_or(DropReason::Panicked, |error| self.why_lost(entry.id, &error)));
+        }
+    }
+
+    fn lose(&self, reason: DropReason) {
+        lock(&self.0.lost).add(reason, 1);
+    }
+
+    fn why_lost(&self, id: SinkId, error: &WriteError) -> DropReason {
+        match error {
+            WriteError::Closed => {
+                // Only the one who really takes it out counts it.
+                if matches!(contain(|| self.remove_id(id)), Some(Ok(true))) {
+                    self.0.evictions.fetch_add(1, Ordering::Relaxed);
+                }
+                DropReason::DestinationClosed
+            }
+            WriteError::Failed(failure) if failure.class() == Class::Permanent => DropReason::Permanent,
+            WriteError::Failed(_) => DropReason::Exhausted,
+            WriteError::Full | WriteError::NotReady(_) => DropReason::Overflow,
+        }
+    }
+}
