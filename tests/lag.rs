@@ -138,12 +138,12 @@ fn with_several_writers_and_receivers_every_event_is_received_or_told_once() {
             });
             let mut got = got.into_inner().unwrap();
             got.sort_unstable();
-            let received = got.len() as u64;
+            let distinct = got.len() as u64;
             got.dedup();
-            assert_eq!(got.len() as u64, received, "one event twice");
-            assert_eq!(received + missed.load(Ordering::Relaxed), 40_000, "{overflow:?}");
+            assert_eq!(got.len() as u64, distinct, "one event twice");
+            assert_eq!(distinct + missed.load(Ordering::Relaxed), 40_000, "{overflow:?}");
             let ledger = channel.ledger();
-            assert_eq!((ledger.delivered, ledger.pending), (received, 0));
+            assert_eq!((ledger.delivered, ledger.pending), (distinct, 0));
         });
     }
 }

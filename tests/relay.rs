@@ -239,8 +239,8 @@ fn a_slow_destination_gets_everything_although_it_takes_longer_than_the_grace() 
         std::thread::sleep(Duration::from_millis(50));
         (200, Vec::new(), String::new())
     });
-    let ended = run(&["--to", &slow.url("/"), "--grace", "0.3"], &"1\n".repeat(20));
-    ended.expect(0, &["queue=to-1 accepted=20 delivered=20 dropped=0 pending=0"]);
+    let ended = run(&["--to", &slow.url("/"), "--grace", "1.2"], &"1\n".repeat(40));
+    ended.expect(0, &["queue=to-1 accepted=40 delivered=40 dropped=0 pending=0"]);
 }
 
 #[test]
