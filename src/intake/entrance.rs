@@ -106,7 +106,7 @@ impl<E, N> Entrance<E, N> {
             if self.overflow == Overflow::Reject {
                 return Err(WriteError::Full);
             }
-            self.line.register(&mut ticket, delivery.waker());
+            drop(self.line.register(&mut ticket, delivery.waker()));
             // Room, or a close, that came before the registration has woken nobody.
             if self.intake.is_full() && !self.intake.is_closed() {
                 delivery.save(ticket);
