@@ -146,7 +146,7 @@ mod tests {
         let limit = RetryLimit::age(10 * SECOND);
         let sink = RetryingSink::new(sink_fn(|_: &u32| Ok(())), Breaker::new(1, SECOND).limited(limit));
         offer(&sink, None).0.unwrap();
-        offer(&sink, Some(10 * SECOND - Duration::from_nanos(1))).0.unwrap();
+        offer(&sink, Some(Duration::from_nanos(9_999_999_999))).0.unwrap();
         let Err(WriteError::Failed(failure)) = offer(&sink, Some(10 * SECOND)).0 else { panic!("it is too old") };
         assert_eq!(failure.class(), Class::Exhausted);
         assert!(failure.cause().is::<NotAttempted>());

@@ -18,7 +18,7 @@ pub(super) struct Counts {
     pub(super) retries: AtomicU64,
 }
 
-/// How many attempts a [`RetryingSink`] has made, by outcome.
+/// How many attempts a [`RetryingSink`](crate::RetryingSink) has made, by outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct RetryStats {
