@@ -112,9 +112,9 @@ fn a_probe_loses_its_say_when_the_breaker_is_moved_by_hand() {
         asked.breaker.force_open();
         assert!(!asked.asks(&mut unused));
         if failing {
-            asked.fails(&mut probe)
+            asked.fails(&mut probe);
         } else {
-            asked.succeeds(&mut probe)
+            asked.succeeds(&mut probe);
         }
         assert!(asked.breaker.is_forced_open());
         // A lease that was not used yet is no right any more either.
@@ -253,9 +253,9 @@ fn those_held_by_force_stay_held_and_are_woken_in_stages_when_it_closes() {
         });
         assert_eq!(held.desk.arrived(), 0);
         if disable {
-            held.breaker.disable()
+            held.breaker.disable();
         } else {
-            held.breaker.close()
+            held.breaker.close();
         }
         let stages = held.stages();
         assert_eq!(stages[..6], [1, 2, 4, 8, 5, 0], "disabled: {disable}");

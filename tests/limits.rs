@@ -7,7 +7,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use common::{Bell, Desk, RefusedError, assert_ledger, concurrently, offer, still_pool};
-use sinkworks::test_util::{Failing, ManualClock, Recording};
+use sinkworks::test_util::{Failing, ManualClock, Recording, check_contract};
 use sinkworks::{
     Breaker, BreakerState, BuildError, Class, Delivery, DestinationFull, DropReason, EventId, ExponentialBackoff,
     Failure, Jitter, Journey, Pool, Queue, RetryBudget, RetryLimit, RetryStrategy, RetryingSink, Shutdown, Sink,
@@ -446,6 +446,17 @@ fn all_of_it_reads_as_one_expression_and_works_together() {
     (0..50).for_each(|_| down.advance(SECOND));
     // Failures at 0, 1, 11, 21, 31, 41, 51; the next probe would be at 61.
     assert_eq!((down.desk.arrived(), down.exhausted(), budget.refused()), (7, 1, 0));
+}
+
+#[test]
+fn a_sink_with_all_of_it_keeps_the_contract() {
+    let make = || {
+        let strategy =
+            Breaker::new(9, HOUR).with_backoff(ExponentialBackoff::new(Duration::ZERO, SECOND / 1000, SECOND));
+        let strategy = strategy.within_budget(RetryBudget::new(0.2)).limited(RetryLimit::attempts(5).or_age(HOUR));
+        Failing::first(3, Recording::new()).retrying(strategy)
+    };
+    check_contract(make, &1);
 }
 
 /// Two strategies that give up together; both hear of each failure.
