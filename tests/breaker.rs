@@ -8,6 +8,7 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use common::{Bell, Desk, concurrently, still_pool, watched};
+use sinkworks::telemetry::Exporter;
 use sinkworks::test_util::ManualClock;
 use sinkworks::{
     Breaker, BreakerBuilder, BreakerState, BuildError, Clock, Delivery, EventId, Failure, Journey, Permit, Pool,
@@ -200,6 +201,25 @@ fn only_a_change_of_what_is_shown_counts_as_a_transition() {
     assert_eq!(counts(), [0, 1, 0]);
     asked.breaker.disable();
     assert_eq!(counts(), [1, 1, 0]);
+}
+
+#[test]
+fn its_metrics_stay_one_hot_when_it_is_moved_by_hand() {
+    let exporter = Exporter::install().unwrap();
+    let breaker = by_threshold(1).name("by-hand").build().unwrap();
+    let shown = || {
+        let text = exporter.render();
+        BreakerState::ALL.map(|state| {
+            let series = format!("sinkworks_breaker_state{{breaker=\"by-hand\",state=\"{state}\"}} ");
+            let line = text.lines().find_map(|line| line.strip_prefix(&series));
+            line.unwrap_or_else(|| panic!("no {series}")).to_owned()
+        })
+    };
+    assert_eq!(shown(), ["1", "0", "0"]);
+    breaker.force_open();
+    assert_eq!(shown(), ["0", "1", "0"]);
+    breaker.disable();
+    assert_eq!(shown(), ["1", "0", "0"]);
 }
 
 /// Queues with one event each, all behind one breaker that is forced open before anything is sent.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use common::{Bell, Desk, RefusedError, assert_ledger, concurrently, offer, still_pool};
+use common::{Bell, Desk, RefusedError, assert_ledger, concurrently, offer, still_pool, watched};
 use sinkworks::test_util::{Failing, ManualClock, Recording, check_contract};
 use sinkworks::{
     Breaker, BreakerState, BuildError, Class, Delivery, DestinationFull, DropReason, EventId, ExponentialBackoff,
@@ -152,6 +152,16 @@ fn an_open_breaker_holds_no_event_beyond_its_limit() {
     down.advance(30 * SECOND);
     assert_eq!(down.exhausted(), 2);
     assert_ledger(&down.queue, 2, 0, &[(DropReason::Exhausted, 2)]);
+}
+
+#[test]
+fn a_writer_that_waits_itself_is_told_when_its_time_is_over() {
+    let failure = watched(|| {
+        let refuse = sink_fn(|_: &u64| Err(Failure::transient(RefusedError).into()));
+        let limit = RetryLimit::elapsed(Duration::from_millis(20));
+        failed(refuse.retrying(Breaker::new(1, HOUR).limited(limit)).write(&1))
+    });
+    assert_eq!(failure.class(), Class::Exhausted);
 }
 
 /// Answers what its destination asked for.

@@ -15,7 +15,7 @@ use super::state::{DISABLED, FORCED, STATE};
 impl Breaker {
     /// Opens it until [`close`](Self::close) or [`disable`](Self::disable) is called: nothing passes, no time ends that, and neither
     /// does a success of an attempt that had begun. Events that wait are held, and lost only to limits of their own.
-    /// What resilience4j calls forced open, and Polly isolated.
+    /// What resilience4j calls forced open, and Polly isolated. A queue that [drains](crate::Shutdown::Drain) asks no breaker: its last attempts are made.
     ///
     /// ```
     /// use std::time::Duration;
