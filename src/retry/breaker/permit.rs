@@ -36,7 +36,10 @@ pub(super) struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.breaker.replace_herald(ticket.key());
+            let key = ticket.key();
+            // Out of the list first, so that it is not this one that is woken.
+            drop(ticket);
+            self.breaker.replace_herald(key);
         }
     }
 }
