@@ -114,6 +114,7 @@ pub struct Delivery<'a> {
     id: Option<EventId>,
     journey: Journey,
     last: bool,
+    accepted_at: Option<Instant>,
     /// Where a broadcast collects the queues that become ready by it.
     batch: Option<Batch>,
 }
@@ -122,14 +123,28 @@ impl<'a> Delivery<'a> {
     /// The delivery of an event that the calling thread holds: its waker unparks this thread, its clock is the system's.
     #[must_use]
     pub fn from_thread() -> Self {
-        Self { holder: Holder::Thread, id: None, journey: Journey::default(), last: false, batch: None }
+        Self {
+            holder: Holder::Thread,
+            id: None,
+            journey: Journey::default(),
+            last: false,
+            accepted_at: None,
+            batch: None,
+        }
     }
 
     /// The delivery of event `id`, to be resumed with what [`into_journey`](Self::into_journey) gave back last time, or
     /// with an empty journey. For whoever drives sinks without a [`Queue`](crate::Queue).
     #[must_use]
     pub fn resume_with(waker: &'a Waker, clock: &'a Clock, id: EventId, journey: Journey) -> Self {
-        Self { holder: Holder::Driver { waker, clock }, id: Some(id), journey, last: false, batch: None }
+        Self {
+            holder: Holder::Driver { waker, clock },
+            id: Some(id),
+            journey,
+            last: false,
+            accepted_at: None,
+            batch: None,
+        }
     }
 
     /// Marks this as the last offer: whoever answers that it is not ready loses the event. A retrying sink then makes its attempt
@@ -144,6 +159,20 @@ impl<'a> Delivery<'a> {
     #[must_use]
     pub fn is_last_offer(&self) -> bool {
         self.last
+    }
+
+    /// When the queue that holds the event accepted it, by the queue's clock. `None` unless that queue stamps its events: a stamp
+    /// costs each write a look at the clock, so it has to be asked for.
+    #[must_use]
+    pub fn accepted_at(&self) -> Option<Instant> {
+        self.accepted_at
+    }
+
+    /// Says when the event was accepted.
+    #[must_use]
+    pub(crate) fn with_accepted_at(mut self, at: Option<Instant>) -> Self {
+        self.accepted_at = at;
+        self
     }
 
     /// What is to be kept until the event is offered again.

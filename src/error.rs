@@ -219,6 +219,14 @@ pub enum BuildError {
         /// The largest value allowed.
         max: u64,
     },
+    /// The value is no number, or outside the range that makes sense.
+    #[error("{option} must be {range}")]
+    OutOfRange {
+        /// The builder's option.
+        option: &'static str,
+        /// The values allowed, as text.
+        range: &'static str,
+    },
     /// The two options contradict each other.
     #[error("{option} must not be below {other}")]
     Below {

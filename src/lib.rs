@@ -31,8 +31,8 @@
 //! 1. A [`Broadcaster`] offers it to each of its sinks, on the writer's thread. A [`Filter`] lets some events pass.
 //! 2. A [`Queue`] stores it; this is where a write ends. A [`Channel`] does the same for a reader in the same process.
 //! 3. A worker of the [`Pool`] gives the queue a turn, which offers its events to the next sink, one at a time and in order.
-//! 4. A [`RetryingSink`] repeats what fails, as a [`RetryStrategy`] says: a [`Breaker`], an [`ExponentialBackoff`], or a pair of them. Waiting, it
-//!    holds no thread.
+//! 4. A [`RetryingSink`] repeats what fails, as a [`RetryStrategy`] says: a [`Breaker`], an [`ExponentialBackoff`], a [`RetryLimit`], a
+//!    [`RetryBudget`], or several of them. Waiting, it holds no thread.
 //! 5. The last sink takes it: a function ([`sink_fn`]), a type of yours that is a [`Sink`], or the `Webhook` of this crate.
 //!
 //! With each event goes its [`Delivery`], in which stages remember what they must; stages answer with a [`WriteError`]. Components that hold
@@ -142,8 +142,9 @@ pub use pool::{Pool, PoolBuilder, PoolStats};
 pub use queue::{Queue, QueueBuilder};
 pub use receipt::{Acknowledged, Acknowledgement, Outcome, Receipt, ReceiptError, Tracked, Untracked};
 pub use retry::{
-    Breaker, BreakerBuilder, BreakerState, ExponentialBackoff, ExponentialBackoffBuilder, Permit, Proceed, RetryStats,
-    RetryStrategy, RetryingSink, Verdict,
+    Breaker, BreakerBuilder, BreakerState, DestinationFull, ExponentialBackoff, ExponentialBackoffBuilder, Jitter,
+    NotAttempted, Permit, Proceed, RetryBudget, RetryBudgetBuilder, RetryLimit, RetryStats, RetryStrategy,
+    RetryingSink, Verdict, Withdrawal,
 };
 pub use shutdown::{CloseReport, ComponentReport, Shutdown};
 pub use sink::{Sink, SinkFn, SinkId, sink_fn};

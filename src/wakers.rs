@@ -62,7 +62,9 @@ struct Inner {
 
 impl WaitList {
     /// Puts `waker` into the list. The caller checks its condition once more afterwards.
-    pub(crate) fn register(self: &Arc<Self>, ticket: &mut Option<Ticket>, waker: Waker) {
+    ///
+    /// The waker that it replaces is given back: its drop is the user's code, and not to be run under a lock of the caller's.
+    pub(crate) fn register(self: &Arc<Self>, ticket: &mut Option<Ticket>, waker: Waker) -> Option<Waker> {
         let mut inner = lock(&self.inner);
         let key = if let Some(ticket) = ticket {
             ticket.key
@@ -72,13 +74,14 @@ impl WaitList {
             *ticket = Some(Ticket { list: Some(self.clone()), key });
             key
         };
-        inner.wakers.insert(key, waker);
+        let replaced = inner.wakers.insert(key, waker);
         // Relaxed: the fence orders it before the caller's check.
         self.waiting.store(inner.wakers.len(), Ordering::Relaxed);
         drop(inner);
         if !mutation!("room_register_fence") {
             fence(Ordering::SeqCst);
         }
+        replaced
     }
 
     /// Whether anyone waits. The caller has made the condition true and fenced.
@@ -86,19 +89,22 @@ impl WaitList {
         self.waiting.load(Ordering::Relaxed) == 0
     }
 
-    /// Wakes the first `n`, and says how many there were.
-    pub(crate) fn wake(&self, n: usize) -> usize {
+    /// Wakes the first `n`.
+    pub(crate) fn wake(&self, n: usize) {
+        self.pop(n).into_iter().for_each(Waker::wake);
+    }
+
+    /// Takes out the first `n`, for the caller to wake once it holds no lock: a waker is the user's code and may call back.
+    #[must_use]
+    pub(crate) fn pop(&self, n: usize) -> Vec<Waker> {
         let mut inner = lock(&self.inner);
-        let mut woken = Vec::new();
-        while woken.len() < n {
+        let mut popped = Vec::new();
+        while popped.len() < n {
             let Some((_, waker)) = inner.wakers.pop_first() else { break };
-            woken.push(waker);
+            popped.push(waker);
         }
         self.waiting.store(inner.wakers.len(), Ordering::Relaxed);
-        drop(inner);
-        let count = woken.len();
-        woken.into_iter().for_each(Waker::wake);
-        count
+        popped
     }
 
     pub(crate) fn wake_all(&self) {
@@ -108,9 +114,11 @@ impl WaitList {
     /// Takes a waiter out, and says whether it was still waiting.
     fn remove(&self, key: u64) -> bool {
         let mut inner = lock(&self.inner);
-        let waited = inner.wakers.remove(&key).is_some();
+        let waited = inner.wakers.remove(&key);
         self.waiting.store(inner.wakers.len(), Ordering::Relaxed);
-        waited
+        // The waker is dropped by the caller's statement, outside the lock.
+        drop(inner);
+        waited.is_some()
     }
 }
 

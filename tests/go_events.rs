@@ -161,6 +161,7 @@ fn a_backoff_waits_longer_with_each_failure_and_not_at_all_after_a_success() {
             .map(|_| match backoff.proceed(&mut None, &delivery) {
                 Proceed::Now => Duration::ZERO,
                 Proceed::Wait(wait) => wait.until.unwrap() - clock.now(),
+                other => panic!("a backoff never gives up: {other:?}"),
             })
             .collect();
         assert!(waits.iter().all(|wait| *wait < ceiling), "after {failures} failures");

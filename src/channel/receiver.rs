@@ -88,7 +88,7 @@ impl<E: Send + 'static> Receiver<E> {
                 block::park(until);
             } else {
                 // Then it looks once more before it parks. Not registered again before it has looked after a wake.
-                self.shared.readers.register(&mut ticket, block::thread_waker());
+                drop(self.shared.readers.register(&mut ticket, block::thread_waker()));
             }
         }
     }

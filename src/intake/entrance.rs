@@ -244,7 +244,7 @@ impl<E, N> Entrance<E, N> {
         if line.until.is_some_and(|until| delivery.now() >= until) {
             return Err(self.full());
         }
-        self.line.register(&mut line.ticket, delivery.waker());
+        drop(self.line.register(&mut line.ticket, delivery.waker()));
         // Room, or a close, that came before the registration has woken nobody.
         if (self.lacks_room(event)? && !self.intake.is_closed()) || mutation!("room_line_recheck") {
             let until = line.until;

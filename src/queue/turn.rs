@@ -144,7 +144,8 @@ fn offer<E: Send + 'static>(
     }
     let id = EventId(mailbox.entrance.intake.left());
     let last = how == Some(Shutdown::Drain);
-    let mut delivery = Delivery::resume_with(&mailbox.waker, mailbox.clock(), id, journey);
+    let mut delivery =
+        Delivery::resume_with(&mailbox.waker, mailbox.clock(), id, journey).with_accepted_at(parcel.note.accepted);
     if last {
         delivery = delivery.last_offer();
     }

@@ -10,11 +10,26 @@ use crate::retry::strategy::{Proceed, RetryStrategy, Verdict};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
 
-/// Exponential backoff with full jitter: after `n` failures in a row it waits a random time in
-/// [0, min(base + factor · 2^(n−1), max)), then tries. It never gives up. One success starts it anew.
+/// How much of an [`ExponentialBackoff`]'s wait is chance. With `c` = min(base + factor · 2^(n−1), max) after `n` failures in a row:
 ///
-/// The failures are those of all events that share the strategy, as in docker/go-events. Full jitter is described in Marc Brooker,
-/// *Exponential Backoff and Jitter* (AWS Architecture Blog, 2015).
+/// The names and formulas are those of Marc Brooker, *Exponential Backoff and Jitter* (AWS Architecture Blog, 2015), who found that waiting without
+/// chance makes clients collide again and again, and that full jitter does the least work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Jitter {
+    /// A random time in [0, c).
+    #[default]
+    Full,
+    /// c/2 + a random time in [0, c/2): never less than half of the wait.
+    Equal,
+    /// c: what has failed together tries again together.
+    None,
+}
+
+/// Exponential backoff: after `n` failures in a row it waits up to min(base + factor · 2^(n−1), max), then tries. How long below that is chance, as its
+/// [`Jitter`] says: by default a random time in [0, that). It never gives up. One success starts it anew.
+///
+/// The failures are those of all events that share the strategy, as in docker/go-events.
 ///
 /// ```
 /// use std::time::Duration;
@@ -33,6 +48,7 @@ pub struct ExponentialBackoff {
     base: Duration,
     factor: Duration,
     max: Duration,
+    jitter: Jitter,
     failures: AtomicU64,
     random: Mutex<fastrand::Rng>,
 }
@@ -54,6 +70,7 @@ impl ExponentialBackoff {
             base,
             factor: or(factor, Duration::from_secs(1)),
             max: or(max, Duration::from_secs(20)),
+            jitter: Jitter::default(),
             failures: AtomicU64::new(0),
             random: Mutex::new(fastrand::Rng::new()),
         }
@@ -65,6 +82,7 @@ impl ExponentialBackoff {
             base: Duration::ZERO,
             factor: Duration::from_secs(1),
             max: Duration::from_secs(20),
+            jitter: Jitter::default(),
             seed: None,
         }
     }
@@ -76,10 +94,16 @@ impl ExponentialBackoff {
         self.base.saturating_add(self.factor.saturating_mul(times)).min(self.max)
     }
 
-    /// A random time below `ceiling`; zero for zero.
-    fn jitter(&self, ceiling: Duration) -> Duration {
+    /// The wait below `ceiling`; zero for zero.
+    fn wait(&self, ceiling: Duration) -> Duration {
         let nanos = u64::try_from(ceiling.as_nanos()).unwrap_or(u64::MAX);
-        Duration::from_nanos(if nanos == 0 { 0 } else { lock(&self.random).u64(..nanos) })
+        let floor = match self.jitter {
+            Jitter::Full => 0,
+            Jitter::Equal => nanos / 2,
+            Jitter::None => nanos,
+        };
+        let range = nanos - floor;
+        Duration::from_nanos(if range == 0 { floor } else { floor + lock(&self.random).u64(..range) })
     }
 }
 
@@ -92,7 +116,7 @@ impl RetryStrategy for ExponentialBackoff {
             Some(at) => at,
             None => match self.failures.load(Ordering::Relaxed) {
                 0 => return Proceed::Now,
-                failures => saturating_add(delivery.now(), self.jitter(self.ceiling(failures))),
+                failures => saturating_add(delivery.now(), self.wait(self.ceiling(failures))),
             },
         };
         if delivery.now() >= at {
@@ -123,6 +147,7 @@ impl fmt::Debug for ExponentialBackoff {
             .field("base", &self.base)
             .field("factor", &self.factor)
             .field("max", &self.max)
+            .field("jitter", &self.jitter)
             .field("failures", &self.failures)
             .finish_non_exhaustive()
     }
@@ -135,6 +160,7 @@ pub struct ExponentialBackoffBuilder {
     base: Duration,
     factor: Duration,
     max: Duration,
+    jitter: Jitter,
     seed: Option<u64>,
 }
 
@@ -154,6 +180,12 @@ impl ExponentialBackoffBuilder {
     /// The highest ceiling. Default: 20 s.
     pub fn max(mut self, max: Duration) -> Self {
         self.max = max;
+        self
+    }
+
+    /// How much of the wait is chance. Default: [`Jitter::Full`].
+    pub fn jitter(mut self, jitter: Jitter) -> Self {
+        self.jitter = jitter;
         self
     }
 
@@ -177,7 +209,8 @@ impl ExponentialBackoffBuilder {
         if self.max < self.base {
             return Err(BuildError::Below { option: "max", other: "base" });
         }
-        let backoff = ExponentialBackoff::new(self.base, self.factor, self.max);
+        let backoff =
+            ExponentialBackoff { jitter: self.jitter, ..ExponentialBackoff::new(self.base, self.factor, self.max) };
         if let Some(seed) = self.seed {
             lock(&backoff.random).seed(seed);
         }
@@ -204,18 +237,33 @@ mod tests {
         let backoff = ExponentialBackoff::new(Duration::MAX, Duration::MAX, Duration::MAX);
         for failures in [1, 2, 31, 32, 33, 56, 57, 63, 64, 65, u64::MAX] {
             assert_eq!(backoff.ceiling(failures), Duration::MAX, "after {failures} failures");
-            backoff.jitter(backoff.ceiling(failures));
+            backoff.wait(backoff.ceiling(failures));
         }
-        assert_eq!(backoff.jitter(Duration::ZERO), Duration::ZERO);
+        assert_eq!(backoff.wait(Duration::ZERO), Duration::ZERO);
     }
 
     #[test]
     fn the_jitter_is_full_and_never_reaches_the_ceiling() {
         let backoff = ExponentialBackoff::builder().seed(7).build().unwrap();
-        let waits: Vec<_> = (0..10_000).map(|_| backoff.jitter(100 * MS)).collect();
+        let waits: Vec<_> = (0..10_000).map(|_| backoff.wait(100 * MS)).collect();
         assert!(waits.iter().all(|wait| *wait < 100 * MS));
         assert!(waits.iter().any(|wait| *wait < MS) && waits.iter().any(|wait| *wait > 99 * MS));
         let mean = waits.iter().sum::<Duration>() / 10_000;
         assert!(mean > 48 * MS && mean < 52 * MS, "{mean:?}");
+    }
+
+    #[test]
+    fn equal_jitter_keeps_half_of_the_ceiling_and_none_all_of_it() {
+        let build = |jitter| ExponentialBackoff::builder().seed(7).jitter(jitter).build().unwrap();
+        let equal = build(Jitter::Equal);
+        let waits: Vec<_> = (0..10_000).map(|_| equal.wait(100 * MS)).collect();
+        assert!(waits.iter().all(|wait| (50 * MS..100 * MS).contains(wait)));
+        assert!(waits.iter().any(|wait| *wait < 51 * MS) && waits.iter().any(|wait| *wait > 99 * MS));
+        assert!((0..100).all(|_| build(Jitter::None).wait(100 * MS) == 100 * MS));
+        for jitter in [Jitter::Full, Jitter::Equal, Jitter::None] {
+            assert_eq!(build(jitter).wait(Duration::ZERO), Duration::ZERO);
+            assert!(build(jitter).wait(Duration::from_nanos(1)) <= Duration::from_nanos(1));
+            build(jitter).wait(Duration::MAX);
+        }
     }
 }

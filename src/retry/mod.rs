@@ -2,15 +2,21 @@
 
 mod backoff;
 mod breaker;
+mod budget;
+mod limit;
+mod stats;
 mod strategy;
 
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
-pub use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
+pub use backoff::{ExponentialBackoff, ExponentialBackoffBuilder, Jitter};
 pub use breaker::{Breaker, BreakerBuilder, BreakerState, Permit};
+pub use budget::{RetryBudget, RetryBudgetBuilder, Withdrawal};
+pub use limit::RetryLimit;
+pub use stats::RetryStats;
 pub use strategy::{Proceed, RetryStrategy, Verdict};
 
 use crate::clock::saturating_add;
@@ -19,9 +25,9 @@ use crate::error::{BuildError, Class, CloseError, Failure, Wait, WriteError};
 use crate::names;
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
-use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use crate::telemetry::{Observations, Observe, Registration, names as metric, register};
+use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::wakers::{Ticket, WaitList};
+use stats::Counts;
 
 /// Attempts that follow each other without a wait in one call. Then the holder's other work comes first, so that a strategy that
 /// never waits does not take a thread for itself.
@@ -32,8 +38,10 @@ const AT_ONCE: u32 = 16;
 ///
 /// - The loop is that of docker/go-events: closed?, may I proceed?, wait, write, tell the strategy. After a wait the attempt is made.
 /// - Only failures that may pass are repeated: [`Class::Transient`], and a [`Full`](WriteError::Full) destination. Others are answered at once.
-/// - A [`retry_after`](Failure::retry_after) is a floor under what the strategy says.
-/// - On the [last offer](Delivery::is_last_offer) of an event it makes one attempt without asking the strategy to wait.
+/// - A [`retry_after`](Failure::retry_after) is a floor under what the strategy says: the strategy is not asked before.
+/// - When the strategy gives up, a [`RetryLimit`] for example, the answer is the last failure, as [`Class::Exhausted`]. No wait holds an event beyond the
+///   strategy's [deadline](RetryStrategy::deadline); an attempt that has begun is never cut short.
+/// - On the [last offer](Delivery::is_last_offer) of an event it makes one attempt without asking the strategy.
 /// - Closing it closes what it wraps and answers waiting writers with [`WriteError::Closed`].
 ///
 /// ```
@@ -55,34 +63,6 @@ pub struct RetryingSink<S, R> {
     /// Writes that wait, to be answered when the sink is closed.
     waiting: Arc<WaitList>,
     counts: Arc<Counts>,
-}
-
-/// Apart from the sink, so that they can be read without knowing its type.
-#[derive(Debug)]
-struct Counts {
-    name: Arc<str>,
-    registration: Registration,
-    ok: AtomicU64,
-    transient: AtomicU64,
-    permanent: AtomicU64,
-    closed: AtomicU64,
-    retries: AtomicU64,
-}
-
-/// How many attempts a [`RetryingSink`] has made, by outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct RetryStats {
-    /// Attempts that succeeded.
-    pub ok: u64,
-    /// Attempts that failed in a way that may pass.
-    pub transient: u64,
-    /// Attempts that failed for good.
-    pub permanent: u64,
-    /// Attempts that found the sink closed.
-    pub closed: u64,
-    /// Attempts that followed a failed one of the same event.
-    pub retries: u64,
 }
 
 /// What is kept of an event that is not done.
@@ -148,25 +128,31 @@ impl<S, R: RetryStrategy> RetryingSink<S, R> {
     }
 
     /// Whether the attempt may be made now.
-    fn may_proceed(&self, saved: &mut Saved<R::State>, delivery: &Delivery<'_>) -> Result<(), Wait> {
+    fn may_proceed(&self, saved: &mut Saved<R::State>, delivery: &Delivery<'_>) -> Proceed {
         if delivery.is_last_offer() || saved.under_way {
-            return Ok(());
+            return Proceed::Now;
+        }
+        let deadline = self.strategy.deadline(&saved.strategy, delivery);
+        if deadline.is_some_and(|at| delivery.now() >= at) {
+            return Proceed::GiveUp;
         }
         if let Some(at) = saved.not_before {
             if delivery.now() < at {
-                return Err(Wait { until: Some(at) });
+                // Nothing will let it pass earlier: why wait for the deadline.
+                let hopeless = deadline.is_some_and(|deadline| at >= deadline);
+                return if hopeless { Proceed::GiveUp } else { Proceed::Wait(Wait { until: Some(at) }) };
             }
             saved.not_before = None;
         }
         match self.strategy.proceed(&mut saved.strategy, delivery) {
-            Proceed::Now => Ok(()),
-            Proceed::Wait(wait) => Err(wait),
+            Proceed::Wait(wait) => Proceed::Wait(wait.earlier(Wait { until: deadline })),
+            answer => answer,
         }
     }
 
     /// Saves what is known and answers that it is not ready, unless it has been closed meanwhile.
     fn wait(&self, mut saved: Saved<R::State>, delivery: &mut Delivery<'_>, wait: Wait) -> WriteError {
-        self.waiting.register(&mut saved.ticket, delivery.waker());
+        drop(self.waiting.register(&mut saved.ticket, delivery.waker()));
         // A close that came before the registration has woken nobody.
         if self.is_closed() {
             return WriteError::Closed;
@@ -183,8 +169,10 @@ impl<E: ?Sized, S: Sink<E>, R: RetryStrategy> Sink<E> for RetryingSink<S, R> {
             if self.is_closed() {
                 return Err(WriteError::Closed);
             }
-            if let Err(wait) = self.may_proceed(&mut saved, delivery) {
-                return Err(self.wait(saved, delivery, wait));
+            match self.may_proceed(&mut saved, delivery) {
+                Proceed::Now => {}
+                Proceed::Wait(wait) => return Err(self.wait(saved, delivery, wait)),
+                Proceed::GiveUp => return Err(given_up(delivery)),
             }
             if saved.failed && !saved.under_way {
                 self.counts.retries.fetch_add(1, Ordering::Relaxed);
@@ -242,63 +230,24 @@ impl<E: ?Sized, S: Sink<E>, R: RetryStrategy> Sink<E> for RetryingSink<S, R> {
     }
 }
 
-/// The sink below refused an event because it is full.
-#[derive(Debug, thiserror::Error)]
+/// What is answered when the strategy gives up instead of letting an attempt pass.
+#[cold]
+fn given_up(delivery: &Delivery<'_>) -> WriteError {
+    let last = delivery.history().map(|history| history.last_error.clone());
+    last.unwrap_or_else(|| Failure::transient(NotAttempted)).exhausted().into()
+}
+
+/// The [cause](Failure::cause) where a sink below refused an event because it is [full](WriteError::Full).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the sink is full")]
-pub(crate) struct DestinationFull;
+#[non_exhaustive]
+pub struct DestinationFull;
 
-impl Counts {
-    fn new(name: Arc<str>) -> Arc<Self> {
-        let zero = AtomicU64::default;
-        Arc::new_cyclic(|this: &Weak<Self>| Self {
-            name,
-            registration: register(this.clone()),
-            ok: zero(),
-            transient: zero(),
-            permanent: zero(),
-            closed: zero(),
-            retries: zero(),
-        })
-    }
-
-    fn count(&self, answer: &Result<(), WriteError>) {
-        let counter = match answer {
-            Ok(()) => &self.ok,
-            Err(WriteError::NotReady(_)) => return,
-            Err(WriteError::Closed) => &self.closed,
-            Err(WriteError::Failed(failure)) if failure.class() != Class::Transient => &self.permanent,
-            Err(WriteError::Full | WriteError::Failed(_)) => &self.transient,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn snapshot(&self) -> RetryStats {
-        RetryStats {
-            ok: self.ok.load(Ordering::Relaxed),
-            transient: self.transient.load(Ordering::Relaxed),
-            permanent: self.permanent.load(Ordering::Relaxed),
-            closed: self.closed.load(Ordering::Relaxed),
-            retries: self.retries.load(Ordering::Relaxed),
-        }
-    }
-}
-
-impl Observe for Counts {
-    fn observe(&self, out: &mut Observations) {
-        let RetryStats { ok, transient, permanent, closed, retries } = self.snapshot();
-        for (outcome, attempts) in [("ok", ok), ("transient", transient), ("permanent", permanent), ("closed", closed)]
-        {
-            out.counter(&metric::WRITE_ATTEMPTS, &self.name, Some(outcome), attempts);
-        }
-        out.counter(&metric::RETRIES, &self.name, None, retries);
-    }
-}
-
-impl Drop for Counts {
-    fn drop(&mut self) {
-        std::mem::take(&mut self.registration).retire(|out| self.observe(out));
-    }
-}
+/// The [cause](Failure::cause) where the retry strategy gave up before the first attempt: an event that was too old, say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the retry strategy gave up before the first attempt")]
+#[non_exhaustive]
+pub struct NotAttempted;
 
 impl<S, R> fmt::Debug for RetryingSink<S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

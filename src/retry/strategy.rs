@@ -1,5 +1,10 @@
 //! When to try again, apart from how.
 
+use std::time::Instant;
+
+use super::backoff::ExponentialBackoff;
+use super::budget::RetryBudget;
+use super::limit::RetryLimit;
 use crate::delivery::Delivery;
 use crate::error::{Failure, Wait};
 
@@ -7,6 +12,21 @@ use crate::error::{Failure, Wait};
 ///
 /// A strategy may be shared by sinks, and its methods are called from several threads at once. What it must remember about one event goes
 /// into the `State`.
+///
+/// Strategies are combined from the inside to the outside, as one expression; each step is a pair, which is a strategy too:
+///
+/// ```
+/// use std::time::Duration;
+/// use sinkworks::{Breaker, ExponentialBackoff, Queue, RetryBudget, RetryLimit, RetryStrategy, SinkExt, sink_fn};
+///
+/// let patience = Breaker::new(5, Duration::from_secs(1))
+///     .with_backoff(ExponentialBackoff::default())
+///     .within_budget(RetryBudget::new(0.2))
+///     .limited(RetryLimit::attempts(10).or_elapsed(Duration::from_secs(3600)));
+/// let queue: Queue<u32> = sink_fn(|_: &u32| Ok(())).retrying(patience).queued();
+/// ```
+///
+/// A strategy of one's own:
 ///
 /// ```
 /// use sinkworks::{Delivery, Failure, Proceed, RetryStrategy, Verdict};
@@ -41,15 +61,53 @@ pub trait RetryStrategy: Send + Sync {
 
     /// The attempt failed in a way that may pass.
     fn failure(&self, state: &mut Self::State, delivery: &Delivery<'_>, failure: &Failure) -> Verdict;
+
+    /// From when on no attempt of this event may begin, if there is such a time. The retrying sink cuts every wait to it, its own for a
+    /// [`retry_after`](Failure::retry_after) included, and gives up then; or at once, where it is sure that the next attempt could not begin before.
+    /// Asked before every attempt. Default: never.
+    ///
+    /// A strategy that wraps another passes this on, as pairs do.
+    fn deadline(&self, state: &Self::State, delivery: &Delivery<'_>) -> Option<Instant> {
+        let _ = (state, delivery);
+        None
+    }
+
+    /// This strategy, after a backoff's wait: the pair `(backoff, self)`.
+    fn with_backoff(self, backoff: ExponentialBackoff) -> (ExponentialBackoff, Self)
+    where
+        Self: Sized,
+    {
+        (backoff, self)
+    }
+
+    /// This strategy, until a limit is reached: the pair `(limit, self)`.
+    fn limited(self, limit: RetryLimit) -> (RetryLimit, Self)
+    where
+        Self: Sized,
+    {
+        (limit, self)
+    }
+
+    /// This strategy, as long as there is budget for a retry: the pair `(budget, self)`.
+    fn within_budget(self, budget: RetryBudget) -> (RetryBudget, Self)
+    where
+        Self: Sized,
+    {
+        (budget, self)
+    }
 }
 
 /// Whether an attempt may be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Proceed {
     /// Now.
     Now,
     /// Ask again then, or when the delivery's waker is woken.
     Wait(Wait),
+    /// Not any more: the event is dropped as exhausted, with its last error. Where it has failed never yet, the cause is
+    /// [`NotAttempted`](crate::NotAttempted).
+    GiveUp,
 }
 
 /// Whether another attempt follows a failed one.
@@ -61,7 +119,7 @@ pub enum Verdict {
     GiveUp,
 }
 
-/// Two strategies that must agree: an attempt is made when both say so, and retried when both do. The first is asked first: put what
+/// Two strategies that must agree: an attempt is made when both say so, and retried when both do; the earlier deadline counts. The first is asked first: put what
 /// waits (a backoff) before what hands out permits (a breaker).
 impl<A: RetryStrategy, B: RetryStrategy> RetryStrategy for (A, B) {
     /// The states of both, and whether the first has let the coming attempt pass: it is not asked again while the second waits.
@@ -71,7 +129,7 @@ impl<A: RetryStrategy, B: RetryStrategy> RetryStrategy for (A, B) {
         if !state.2 {
             match self.0.proceed(&mut state.0, delivery) {
                 Proceed::Now => state.2 = true,
-                wait @ Proceed::Wait(_) => return wait,
+                answer @ (Proceed::Wait(_) | Proceed::GiveUp) => return answer,
             }
         }
         self.1.proceed(&mut state.1, delivery)
@@ -89,5 +147,13 @@ impl<A: RetryStrategy, B: RetryStrategy> RetryStrategy for (A, B) {
         let verdicts =
             (self.0.failure(&mut state.0, delivery, failure), self.1.failure(&mut state.1, delivery, failure));
         if verdicts == (Verdict::Retry, Verdict::Retry) { Verdict::Retry } else { Verdict::GiveUp }
+    }
+
+    fn deadline(&self, state: &Self::State, delivery: &Delivery<'_>) -> Option<Instant> {
+        let (a, b) = (self.0.deadline(&state.0, delivery), self.1.deadline(&state.1, delivery));
+        match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
     }
 }
