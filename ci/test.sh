@@ -96,6 +96,8 @@ clippy_features() {
 measuring_tests() {
     cargo test --locked --release --test refusing -- --include-ignored --test-threads=1 --nocapture
     cargo test --locked --release --test swallowing -- --include-ignored --test-threads=1 --nocapture
+    cargo test --locked --release --test overflow_cost -- --include-ignored --test-threads=1 --nocapture
+    cargo test --locked --release --test soak -- --include-ignored --test-threads=1 --nocapture
     cargo test --locked --release --test faults -- --include-ignored --test-threads=1 --nocapture
 }
 

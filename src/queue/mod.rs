@@ -10,18 +10,20 @@
 //! | `entered` | how many events were accepted, and the bit `CLOSED` | writers, the closer |
 //! | `left` | how many are done with, delivered or dropped, and the bits `ABORTED` and `QUIET` | the turn, the aborting closer |
 //! | `last` | `MAX`; once closed, how many were accepted in all | the first closer |
+//! | `shed`, `evicted` | of a bounded queue: how many were accepted and dropped without entering, and how many of those inside a writer took out to make room | writers |
 //! | `run` | whether the mailbox needs a worker: the table in [`run`] | everyone, see there |
 //!
 //! # The protocol
 //!
 //! ```text
-//! write(e):  p = entered.fetch_add(one)                    // a bounded queue: by compare-exchange against `left`
+//! write(e):  p = entered.fetch_add(one)                    // a bounded queue: by compare-exchange against `left + evicted`
 //!            p has CLOSED: answer Closed                   // no undo: `last` is frozen already
 //!            push e; fence(SeqCst)                         // (W)
 //!            run is 0: wake()
 //! wake():    run.fetch_or(ACTIVE | WAKE) had no ACTIVE: take `me`, post it
-//! close():   p = entered.fetch_or(CLOSED)
+//! close():   p = entered.fetch_or(CLOSED); shed.fetch_or(CLOSED)
 //!            p had no CLOSED: last = count of p
+//!            fence(SeqCst)                                 // (C)
 //!            wake everyone in line for room; wake()
 //! turn():    loop
 //!              run.fetch_and(!(WAKE | HOLD))
@@ -30,7 +32,7 @@
 //!                not ready:       keep the event, set its timer; stop: hold
 //!              budget spent:      again later; run stays ACTIVE
 //!              hold:              put `me` back; run.cas(ACTIVE -> HOLD), or again
-//!              empty, left == last: close the destination; ready: end, run stays ACTIVE for ever; pending: hold
+//!              empty, left + evicted == last: close the destination; ready: end, run stays ACTIVE for ever; pending: hold
 //!              empty:             put `me` back; run.cas(ACTIVE -> 0), or again
 //!                                 fence(SeqCst)            // (T)
 //!                                 nothing to pop: end
@@ -49,6 +51,23 @@
 //! the sink, where nobody can interrupt it; none after it is offered, since the turn looks at this word whenever an event has left. The closer gives up the
 //! rest itself if no turn runs, and otherwise leaves them to that turn. What a writer pushes later is given up when it comes. Once the queue is
 //! closed, the turn says in the same word when it is not offering (`QUIET`), so that the report counts an event as in flight only if there may be one.
+//!
+//! # A full queue
+//!
+//! ```text
+//! wait:      register in the line; fence(SeqCst); still full and not closed: not ready
+//! leave:     left.fetch_add(one); fence(SeqCst); the line is not empty: wake the first
+//! drop the newest:  shed.compare-exchange(+one), unless it is closed
+//! drop the oldest:  under the drops' lock: pop; count the drop; evicted.fetch_add(one)
+//!            fence(SeqCst)                                 // (V)
+//!            closed: wake(); then try to enter once more
+//! ```
+//!
+//! **No writer waits beside a free place**, by the argument of `wakers.rs`. **The bound is exact**: entering is a compare-exchange from a count that was below it, and a
+//! place is freed before it is taken. **A shed event is in the report**: a close ends the count of them by the same kind of bit that ends `entered`.
+//! **The end is not missed when a writer takes out the last event**: of (C) and (V) one comes first. If (V), the turn that the closer wakes sees
+//! the count; if (C), the writer sees that it is closed and wakes the turn. Evictions have a word of their own, since every step of `left` means that the drain is done
+//! with the event it had: an abort decides by it what is in flight.
 //!
 //! # The reference to itself
 //!
@@ -91,6 +110,8 @@ pub use builder::QueueBuilder;
 /// - **Order**: events of one writer stay in order. Concurrent writers are interleaved in one order for all.
 /// - **A sink that is not ready** is offered the event again when it said, and holds no thread until then.
 /// - **A sink that fails** loses the event, counted: put a [`RetryingSink`](crate::RetryingSink) before it.
+/// - **What is lost** goes to the [dead letters](QueueBuilder::dead_letters), if there are some. **When it is full** it does what its
+///   [`Overflow`](crate::Overflow) says.
 /// - **A sink that panics** loses the event it panicked over, counted; the queue goes on.
 /// - **A sink that has closed** closes the queue: writes answer [`WriteError::Closed`], what was pending is counted as dropped.
 /// - **When the last handle goes** the queue drains in the background, as [`Shutdown::Drain`] does. Events that fail then are only
