@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use common::{Desk, assert_closed, assert_ledger, concurrently, lone_worker, offer, stall, still_pool, watched};
+use common::{Bell, Desk, assert_closed, assert_ledger, concurrently, lone_worker, offer, stall, still_pool, watched};
 use sinkworks::test_util::{Gate, ManualClock, Recording};
 use sinkworks::{
-    Broadcaster, BuildError, Class, DropReason, EventTooLarge, Journey, Overflow, Pool, Queue, Shutdown, Sink,
-    WriteError, sink_fn,
+    Broadcaster, BuildError, Class, Delivery, DropReason, EventId, EventTooLarge, Journey, Overflow, Pool, Queue,
+    Shutdown, Sink, WriteError, sink_fn,
 };
 
 const OVERFLOW: DropReason = DropReason::Overflow;
@@ -260,6 +260,40 @@ fn writers_who_wait_for_bytes_all_get_in() {
         assert_ledger(&queue, 1800, 1800, &[]);
         assert_eq!(queue.bytes(), Some(0));
     });
+}
+
+/// One large event leaves room for two small ones: both writers learn of it.
+#[test]
+fn room_in_bytes_is_passed_on_to_the_next_in_line() {
+    let (pool, clock) = still_pool();
+    let desk = Desk::default();
+    let queue = Queue::builder(desk.clone()).pool(&pool).capacity_bytes(10, bytes).build().unwrap();
+    queue.send(vec![0; 10]).unwrap();
+    pool.wait_idle();
+    let clock = clock.clock();
+    let (bells, mut journeys): (Vec<_>, Vec<_>) = (0..3).map(|_| (Bell::new(), Some(Journey::default()))).unzip();
+    let small = vec![0; 4];
+    let mut offer = |writer: usize| {
+        let (_, waker) = &bells[writer];
+        let journey = journeys[writer].take().unwrap();
+        let mut delivery = Delivery::resume_with(waker, &clock, EventId(0), journey);
+        let answer = queue.try_write(&small, &mut delivery);
+        journeys[writer] = Some(delivery.into_journey());
+        answer.is_ok()
+    };
+    let rung = || [0, 1, 2].map(|writer| bells[writer].0.rung());
+    assert!(!offer(0) && !offer(1) && !offer(2));
+    desk.serve(1);
+    pool.wait_idle();
+    assert_eq!(rung(), [1, 0, 0], "one event has left: one is woken");
+    assert!(offer(0));
+    assert_eq!(rung(), [1, 1, 0], "and the next by the first");
+    assert!(offer(1));
+    assert_eq!(rung(), [1, 1, 0], "for the third there is no room");
+    desk.serve(9);
+    pool.wait_idle();
+    assert!(offer(2));
+    queue.close(Shutdown::Drain).unwrap();
 }
 
 #[test]

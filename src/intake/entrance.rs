@@ -55,12 +55,7 @@ pub enum Overflow {
 pub(crate) enum Refused {
     Closed,
     Full,
-    /// Full, and room for which another may wait in line was taken for a moment.
-    Returned,
-    TooLarge {
-        bytes: u64,
-        max: u64,
-    },
+    TooLarge { bytes: u64, max: u64 },
 }
 
 /// Whether an event that was accepted has a place.
@@ -185,7 +180,6 @@ impl<E, N> Entrance<E, N> {
                     return Ok(Place::Taken);
                 }
                 Err(Refused::Closed) => return Err(self.closed()),
-                Err(Refused::Returned) => self.free_room(),
                 Err(Refused::Full | Refused::TooLarge { .. }) => {}
             }
             match self.find_room(event, line, delivery.as_deref_mut(), owner)? {
@@ -258,7 +252,7 @@ impl<E, N> Entrance<E, N> {
         self.intake.lacks_room(event).map_err(|refused| match refused {
             Refused::TooLarge { bytes, max } => EventTooLarge { bytes, max }.into(),
             Refused::Closed => WriteError::Closed,
-            Refused::Full | Refused::Returned => WriteError::Full,
+            Refused::Full => WriteError::Full,
         })
     }
 

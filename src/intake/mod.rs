@@ -125,15 +125,15 @@ impl<E, N> Intake<E, N> {
     }
 
     fn enter_limited(&self, limits: &Limits<E>, event: &E) -> Result<(), Refused> {
-        // The bytes first, since they can be given back. Only where a place is free: bytes that are taken for a moment may turn another writer
-        // away, who must then be woken, and that only when somebody got on.
+        // The bytes first, since they can be given back. Bytes that are taken for a moment may turn another writer away. Whoever gives them back looks again,
+        // and either gets in, or finds it full; so somebody is inside whose leaving wakes that other.
         if self.lacks_place(limits) {
             return Err(if self.is_closed() { Refused::Closed } else { Refused::Full });
         }
         let bytes = limits.reserve(event)?;
         if let Err(refused) = self.take_place(limits) {
             limits.release(bytes);
-            return Err(if bytes > 0 && refused == Refused::Full { Refused::Returned } else { refused });
+            return Err(refused);
         }
         limits.note(bytes);
         Ok(())
