@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use crate::contain::contain;
 use crate::delivery::History;
 use crate::error::{Failure, WriteError};
 use crate::ledger::DropReason;
@@ -187,12 +188,20 @@ impl<E: Send + 'static> DeadLetters<E> {
 }
 
 impl<E> DeadLetters<E> {
-    /// Never waits. Gives the event back if nobody takes the letter.
+    /// Never waits. Gives the event back if nobody takes the letter. What panics there (the size function of the letters' queue) is contained: whoever drops
+    /// an event goes on.
     pub(crate) fn write(&self, letter: DeadLetter<E>) -> Option<E> {
-        let event = (self.hand_over)(letter);
-        let count = if event.is_none() { &self.written } else { &self.lost };
-        count.fetch_add(1, Ordering::Relaxed);
-        event
+        let back = contain(|| (self.hand_over)(letter));
+        if let Some(None) = back {
+            self.written.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.count_lost();
+        }
+        back.flatten()
+    }
+
+    pub(crate) fn count_lost(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn written(&self) -> u64 {

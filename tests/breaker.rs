@@ -611,3 +611,38 @@ fn when_a_probe_fails_as_many_as_there_are_probes_learn_the_new_time() {
     asked.is(Open);
     assert_eq!(bell.rung(), 2);
 }
+
+/// Closed by hand, tripped anew, and only then does a probe of before answer.
+#[test]
+fn a_probe_from_before_has_lost_its_say_over_a_breaker_that_opened_by_rate() {
+    let asked = Asked::new(by_rate(0.5, 4));
+    asked.attempts(0, 4);
+    asked.clock.advance(5 * SECOND);
+    let mut probe = Permit::default();
+    assert!(asked.asks(&mut probe));
+    asked.breaker.close();
+    asked.attempts(0, 4);
+    assert_eq!(asked.breaker.state(), BreakerState::Open);
+    asked.succeeds(&mut probe);
+    assert_eq!(asked.breaker.state(), BreakerState::Open);
+}
+
+#[test]
+fn a_rate_trips_at_exactly_its_share() {
+    for percent in 1..=100_u32 {
+        let asked = Asked::new(by_rate(f64::from(percent) / 100.0, 100));
+        asked.attempts(100 - percent, percent);
+        assert_eq!(asked.breaker.state(), BreakerState::Open, "{percent} of 100");
+    }
+}
+
+#[test]
+fn a_rate_counts_again_after_any_time_of_rest() {
+    for days in [1, 20, 100, 1000, 10_000] {
+        let asked = Asked::new(Breaker::builder().failure_rate(0.5, SECOND / 10, 4));
+        asked.attempts(10, 0);
+        asked.clock.advance(days * 24 * HOUR);
+        asked.attempts(0, 4);
+        assert_eq!(asked.breaker.state(), BreakerState::Open, "after {days} days");
+    }
+}

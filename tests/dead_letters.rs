@@ -162,10 +162,11 @@ fn letters_written_back_arrive_and_what_is_refused_comes_back() {
     assert_eq!(refused, [2, 3, 4]);
     assert!(replayed.refused.iter().all(|(_, error)| matches!(error, WriteError::Full)));
 
-    desk.serve(9);
+    desk.serve(2);
     pool.wait_idle();
     let again = replay(replayed.refused.into_iter().map(|(letter, _)| letter), &repaired);
     assert_eq!((again.written, again.refused.len()), (2, 1));
+    desk.serve(2);
     repaired.close(Shutdown::Drain).unwrap();
     let closed = replay(again.refused.into_iter().map(|(letter, _)| letter), &repaired);
     assert!(matches!(&closed.refused[..], [(letter, WriteError::Closed)] if letter.event == 4));
@@ -213,4 +214,67 @@ fn queues_may_share_their_dead_letters_and_one_that_ends_does_not_close_them() {
     dead.close(Shutdown::Drain).unwrap();
     let letters: Vec<_> = inbox.iter().map(|letter| (letter.queue.to_string(), letter.event)).collect();
     assert_eq!(letters, [("first".to_owned(), 1), ("second".to_owned(), 2)]);
+}
+
+#[test]
+fn letters_of_events_that_never_had_a_turn_tell_when_they_were_accepted() {
+    for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
+        let (pool, _clock) = still_pool();
+        let (dead, inbox) = letters(&pool);
+        let builder = Queue::builder(Desk::default()).pool(&pool).capacity(2).overflow(overflow);
+        let queue = builder.stamped().dead_letters(&dead).build().unwrap();
+        (0..3).for_each(|event| queue.send(event).unwrap());
+        queue.write(&3).unwrap();
+        pool.wait_idle();
+        let letters: Vec<_> = std::iter::from_fn(|| inbox.try_recv().ok()).collect();
+        assert_eq!(letters.len(), 2);
+        assert!(letters.iter().all(|letter| letter.accepted.is_some()), "{overflow:?}: {letters:?}");
+        queue.close(Shutdown::Abort).unwrap();
+    }
+}
+
+#[test]
+fn a_panic_where_the_letter_goes_loses_the_letter_and_nothing_else() {
+    watched(|| {
+        let (pool, _clock) = still_pool();
+        let size = |_: &DeadLetter<u64>| -> u64 { panic!("told to panic") };
+        let builder = Queue::builder(Recording::<DeadLetter<u64>>::new()).pool(&pool).capacity_bytes(10, size);
+        let dead = builder.build().unwrap();
+        let builder = Queue::builder(Failing::always(Recording::new())).pool(&pool).capacity(1);
+        let queue = builder.overflow(Overflow::DropNewest).dead_letters(&dead).build().unwrap();
+        let gate = stall(&pool);
+        (0..2).for_each(|event| queue.send(event).unwrap());
+        gate.open();
+        queue.close(Shutdown::Drain).unwrap();
+        assert_ledger(&queue, 2, 0, &[(DropReason::Exhausted, 1), (DropReason::Overflow, 1)]);
+        assert_eq!(queue.dead_letters_lost(), 2);
+    });
+}
+
+/// Closed in the order that the documentation says, while writers take each other's places.
+#[test]
+fn no_letter_of_an_evicted_event_comes_after_the_queue_has_closed() {
+    for round in 0..100 {
+        watched(move || {
+            let (channel, inbox) = Channel::unbounded();
+            let dead: Queue<DeadLetter<u64>> = Queue::new(channel);
+            let sink = sink_fn(|_: &u64| {
+                std::thread::yield_now();
+                Ok(())
+            });
+            let builder = Queue::builder(sink).capacity(2).overflow(Overflow::DropOldest);
+            let queue = builder.dead_letters(&dead).build().unwrap();
+            common::concurrently(4, |number| {
+                if number > 0 {
+                    while queue.send(number).is_ok() {}
+                    return;
+                }
+                (0..round * 100).for_each(|_| std::hint::spin_loop());
+                queue.close(Shutdown::Drain).unwrap();
+                dead.close(Shutdown::Drain).unwrap();
+            });
+            assert_eq!(queue.dead_letters_lost(), 0);
+            assert_eq!(inbox.iter().count() as u64, queue.ledger().dropped.total());
+        });
+    }
 }

@@ -147,3 +147,43 @@ fn with_several_writers_and_receivers_every_event_is_received_or_told_once() {
         });
     }
 }
+
+/// A writer, a close and a reader at once: nobody is told the end before everything that came before it.
+#[test]
+fn the_end_comes_after_the_last_gap() {
+    for overflow in [Overflow::DropNewest, Overflow::DropOldest] {
+        watched(move || {
+            for round in 0..4_000 {
+                let (channel, receiver) = channel(1, overflow);
+                channel.send(0).unwrap();
+                let told = AtomicU64::new(0);
+                concurrently(3, |number| match number {
+                    0 => (0..3).for_each(|event| drop(channel.send(event))),
+                    1 => {
+                        (0..round % 50).for_each(|_| std::hint::spin_loop());
+                        channel.close(Shutdown::Drain).unwrap();
+                    }
+                    _ => loop {
+                        match receiver.recv() {
+                            Ok(_) => drop(told.fetch_add(1, Ordering::Relaxed)),
+                            Err(RecvError::Lagged(n)) => drop(told.fetch_add(n, Ordering::Relaxed)),
+                            Err(_) => break,
+                        }
+                    },
+                });
+                assert_eq!(told.into_inner(), receiver.ledger().accepted, "{overflow:?}");
+            }
+        });
+    }
+}
+
+/// What is kept of gaps while nobody reads does not grow with them: the reader is told in few pieces.
+#[test]
+fn gaps_are_put_together_while_nobody_reads() {
+    let (channel, receiver) = channel(1, Overflow::DropOldest);
+    concurrently(4, |_| (0..20_000).for_each(|event| channel.send(event).unwrap()));
+    let seen = read(&receiver);
+    assert!(seen.len() <= 3, "{seen:?}");
+    let told: u64 = seen.iter().map(|answer| if let Err(RecvError::Lagged(n)) = answer { *n } else { 1 }).sum();
+    assert_eq!(told, 80_000);
+}

@@ -504,3 +504,17 @@ fn an_event_that_is_too_old_is_given_up_where_the_queue_stamps() {
         queue.close(Shutdown::Abort).unwrap();
     }
 }
+
+/// A retry above another: when the lower one gives up, the destination does not work, whatever the event's class says.
+#[test]
+fn what_a_retry_below_has_given_up_is_a_failure_to_the_strategy_above() {
+    let breaker = Breaker::new(1, HOUR);
+    let budget = RetryBudget::builder().ratio(1.0).min_per_second(0).build().unwrap();
+    let down = sink_fn(|_: &u64| Err(Failure::transient(RefusedError).into()));
+    let outer = breaker.clone().within_budget(budget.clone());
+    let sink = down.retrying(RetryLimit::attempts(2)).retrying(outer);
+    let (answer, _) = offer(&sink, &1, &ManualClock::new(), Journey::default());
+    let Err(WriteError::Failed(failure)) = answer else { panic!("{answer:?}") };
+    assert_eq!(failure.class(), Class::Exhausted);
+    assert_eq!((breaker.state(), budget.saved()), (BreakerState::Open, 0));
+}

@@ -4,6 +4,7 @@ mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
 use std::time::Duration;
 
 use common::{Bell, Desk, assert_closed, assert_ledger, concurrently, lone_worker, offer, stall, still_pool, watched};
@@ -159,7 +160,7 @@ fn a_parked_writer_is_let_go_when_its_time_is_over_and_when_the_queue_closes() {
         std::thread::scope(|scope| {
             let queue = &full.queue;
             let writers: Vec<_> = (10..14).map(|event| scope.spawn(move || queue.write(&event))).collect();
-            let _ = full.queue.poll_close(Shutdown::Drain, std::task::Waker::noop());
+            let _ = full.queue.poll_close(Shutdown::Drain, Waker::noop());
             for writer in writers {
                 assert_closed(&writer.join().unwrap());
             }
@@ -289,7 +290,7 @@ fn room_in_bytes_is_passed_on_to_the_next_in_line() {
     assert!(offer(0));
     assert_eq!(rung(), [1, 1, 0], "and the next by the first");
     assert!(offer(1));
-    assert_eq!(rung(), [1, 1, 0], "for the third there is no room");
+    assert!(!offer(2), "for the third there is no room, though it was asked to look");
     desk.serve(9);
     pool.wait_idle();
     assert!(offer(2));
@@ -401,4 +402,150 @@ fn a_manual_clock_bounds_the_wait_of_a_queue_before_a_full_one() {
     desk.serve(1);
     first.close(Shutdown::Drain).unwrap();
     assert_ledger(&second, 1, 1, &[]);
+}
+
+/// A queue whose bytes are all taken, by an event that is held and two that wait, closing with patience.
+fn closing_without_bytes(overflow: Overflow) -> (Queue<Vec<u8>>, Desk) {
+    let (pool, clock) = still_pool();
+    let desk = Desk::default();
+    let builder = Queue::builder(desk.clone()).pool(&pool).capacity_bytes(10, bytes).overflow(overflow);
+    let queue = builder.build().unwrap();
+    queue.send(vec![0; 4]).unwrap();
+    pool.wait_idle();
+    (0..2).for_each(|_| queue.send(vec![0; 3]).unwrap());
+    let until = Shutdown::Until(clock.clock().now() + Duration::from_secs(3600));
+    assert!(queue.poll_close(until, Waker::noop()).is_pending());
+    pool.wait_idle();
+    (queue, desk)
+}
+
+#[test]
+fn a_closed_queue_without_bytes_answers_closed_under_every_policy_and_drops_nothing() {
+    let policies = [
+        Overflow::Block,
+        Overflow::BlockFor(Duration::from_secs(1)),
+        Overflow::Reject,
+        Overflow::DropNewest,
+        Overflow::DropOldest,
+        Overflow::Disconnect,
+    ];
+    for overflow in policies {
+        watched(move || {
+            let (queue, desk) = closing_without_bytes(overflow);
+            for answer in [queue.send(vec![0; 5]), queue.try_send(vec![0; 5])] {
+                assert_closed(&answer.map_err(|refused| refused.error));
+            }
+            assert_closed(&queue.write(&vec![0; 5]));
+            assert_eq!((queue.ledger().dropped.total(), queue.refused()), (0, 0), "{overflow:?}");
+            desk.serve(9);
+            queue.close(Shutdown::Drain).unwrap();
+            assert_ledger(&queue, 3, 3, &[]);
+        });
+    }
+}
+
+#[test]
+fn those_in_line_are_told_of_a_close_and_get_closed() {
+    let (pool, clock) = still_pool();
+    let desk = Desk::default();
+    let queue = Queue::builder(desk).pool(&pool).capacity(1).build().unwrap();
+    queue.send(0_u64).unwrap();
+    let clock = clock.clock();
+    let in_line: Vec<_> = (1..5)
+        .map(|event| {
+            let (bell, waker) = Bell::new();
+            let mut delivery = Delivery::resume_with(&waker, &clock, EventId(0), Journey::default());
+            assert!(matches!(queue.try_write(&event, &mut delivery), Err(WriteError::NotReady(_))));
+            let journey = delivery.into_journey();
+            (event, bell, journey)
+        })
+        .collect();
+    assert!(queue.poll_close(Shutdown::Drain, Waker::noop()).is_pending());
+    for (event, bell, journey) in in_line {
+        assert_eq!(bell.rung(), 1);
+        let mut delivery = Delivery::resume_with(Waker::noop(), &clock, EventId(0), journey);
+        assert_closed(&queue.try_write(&event, &mut delivery));
+    }
+}
+
+#[test]
+fn room_that_a_larger_event_leaves_goes_to_a_smaller_one_in_line() {
+    let (pool, clock) = still_pool();
+    let desk = Desk::default();
+    let queue = Queue::builder(desk.clone()).pool(&pool).capacity_bytes(10, bytes).build().unwrap();
+    queue.send(vec![0; 10]).unwrap();
+    pool.wait_idle();
+    let clock = clock.clock();
+    let offer = |size: usize, waker: &Waker, journey| {
+        let mut delivery = Delivery::resume_with(waker, &clock, EventId(0), journey);
+        let answer = queue.try_write(&vec![0; size], &mut delivery);
+        (answer.is_ok(), delivery.into_journey())
+    };
+    let ((large, wakes_large), (small, wakes_small)) = (Bell::new(), Bell::new());
+    let (_, large_waits) = offer(6, &wakes_large, Journey::default());
+    let (_, small_waits) = offer(3, &wakes_small, Journey::default());
+    desk.serve(1);
+    pool.wait_idle();
+    assert_eq!((large.rung(), small.rung()), (1, 0));
+    assert!(offer(6, &wakes_large, large_waits).0);
+    assert_eq!(small.rung(), 1, "four bytes are free");
+    assert!(offer(3, &wakes_small, small_waits).0);
+    desk.serve(9);
+    queue.close(Shutdown::Drain).unwrap();
+}
+
+#[test]
+fn the_high_water_mark_is_never_above_the_bound() {
+    watched(|| {
+        let queue = Queue::builder(sink_fn(|_: &u64| Ok(()))).capacity(4).build().unwrap();
+        let (writing, worst) = (AtomicU64::new(2), AtomicU64::new(0));
+        concurrently(3, |number| {
+            if number == 0 {
+                while writing.load(Ordering::Relaxed) > 0 {
+                    worst.fetch_max(queue.high_water(), Ordering::Relaxed);
+                }
+                return;
+            }
+            (0..30_000).for_each(|event| queue.send(event).unwrap());
+            writing.fetch_sub(1, Ordering::Relaxed);
+        });
+        assert!(worst.into_inner() <= 4);
+        queue.close(Shutdown::Drain).unwrap();
+    });
+}
+
+/// A writer's size function is asked again and again; it never keeps a place or bytes by panicking.
+#[test]
+fn a_size_function_that_panics_takes_no_room_with_it() {
+    watched(|| {
+        let calls = Arc::new(AtomicU64::new(0));
+        for panics_at in 0..6 {
+            let (pool, _clock) = still_pool();
+            let desk = Desk::default();
+            let count = calls.clone();
+            count.store(0, Ordering::Relaxed);
+            let size = move |event: &Vec<u8>| {
+                let call = if event.len() == 3 { count.fetch_add(1, Ordering::Relaxed) } else { u64::MAX };
+                assert_ne!(call, panics_at, "told to panic");
+                event.len() as u64
+            };
+            let queue = Queue::builder(desk.clone()).pool(&pool).capacity_bytes(10, size).build().unwrap();
+            queue.send(vec![0; 10]).unwrap();
+            pool.wait_idle();
+            let writer = std::thread::spawn({
+                let queue = queue.clone();
+                move || queue.send(vec![0; 3]).is_ok()
+            });
+            // Until it waits in line, or has panicked.
+            while calls.load(Ordering::Relaxed) <= panics_at.min(2) && !writer.is_finished() {
+                std::thread::yield_now();
+            }
+            desk.serve(9);
+            pool.wait_idle();
+            let accepted = 1 + u64::from(writer.join().is_ok_and(|ok| ok));
+            queue.close(Shutdown::Drain).unwrap();
+            assert_ledger(&queue, accepted, accepted, &[]);
+            assert_eq!(queue.bytes(), Some(0));
+        }
+    });
 }

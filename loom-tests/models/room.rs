@@ -41,6 +41,12 @@ pub(super) const MODELS: &[Model] = &[
         mutations: &[mutation("queue_evict_wake"), mutation("queue_evict_fence"), mutation("queue_close_fence")],
     },
     Model {
+        name: "room_shed_against_the_end",
+        preemptions: Some(2),
+        run: shed_against_the_end,
+        mutations: &[mutation("queue_evict_wake"), mutation("queue_shed_fence")],
+    },
+    Model {
         name: "room_shed_against_close",
         preemptions: None,
         run: shed_against_close,
@@ -50,8 +56,10 @@ pub(super) const MODELS: &[Model] = &[
 
 struct Nobody;
 
-impl Owner<u32> for Nobody {
-    fn evicted(&self, _: u32) {}
+impl Owner for Nobody {
+    fn evict(&self) -> bool {
+        false
+    }
     fn disconnect(&self) {}
 }
 
@@ -70,7 +78,7 @@ fn write(door: &Door, event: u32) -> Result<(), WriteError> {
         let mut delivery = Delivery::resume_with(&waker, &clock, EventId(0), journey);
         match door.enter_cloned(&event, &mut delivery, &Nobody) {
             Ok(event) => {
-                event.into_iter().for_each(|event| door.intake.push(event));
+                event.into_iter().for_each(|(event, note)| door.intake.push(event, note));
                 return Ok(());
             }
             Err(WriteError::NotReady(_)) => bell.wait(),
@@ -147,6 +155,19 @@ fn evict_against_close() {
     // A writer who took the last event out and was then refused may have counted it after the report.
     let ledger = rig.queue.ledger();
     assert_eq!(ledger.dropped.total(), ledger.dropped[DropReason::Overflow]);
+    rig.finish(&report, accepted);
+}
+
+/// A writer drops its own event while the queue closes: the queue does not end before the writer is done, and then it does end.
+fn shed_against_the_end() {
+    let rig = Rig::bounded(1, Overflow::DropNewest);
+    rig.queue.send(1).unwrap();
+    let writer = {
+        let queue = rig.queue.clone();
+        thread::spawn(move || u64::from(queue.send(2).is_ok()))
+    };
+    let report = close(&rig.queue, Shutdown::Drain);
+    let accepted = 1 + writer.join().unwrap();
     rig.finish(&report, accepted);
 }
 

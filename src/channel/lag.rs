@@ -7,13 +7,14 @@
 //!   number of events that had entered. The reader comes to it when as many have gone.
 //!
 //! **Exact.** An eviction and its count are one step, under the lock that the reader of such a channel takes for each event: no reader sees an event
-//! before the gap that precedes it. A shed event notes its gap under the lock here, and the reader looks for gaps and takes an event in one step. Each missed event is told
-//! once, to one receiver. With concurrent writers the place of a gap of shed events is exact for each writer but for events that others are pushing
-//! at that very moment. There is one gap at most for each place in the channel.
+//! before the gap that precedes it. A shed event is counted, and then noted under the lock here; the reader looks for gaps, takes an event, and looks for the end in
+//! one step; the channel does not end before what was shed is noted. Each missed event is told once, to one receiver. With
+//! concurrent writers the place of a gap of shed events is exact for each writer but for events that others are pushing at that very moment. No more than one gap
+//! is kept for each place in the channel: those that the reader has come to are put together.
 
 use std::collections::VecDeque;
 
-use crate::intake::{Intake, Parcel};
+use crate::intake::Intake;
 use crate::sync::{Mutex, lock};
 
 #[derive(Default)]
@@ -21,9 +22,11 @@ pub(super) struct Lag(Mutex<Gaps>);
 
 #[derive(Default)]
 struct Gaps {
-    /// How many evicted events the reader has been told of.
+    /// Evicted events that the reader has been told of.
     told: u64,
-    shed: VecDeque<Gap>,
+    /// Shed events whose gap the reader has come to.
+    due: u64,
+    ahead: VecDeque<Gap>,
 }
 
 struct Gap {
@@ -32,32 +35,53 @@ struct Gap {
     missed: u64,
 }
 
+impl Gaps {
+    /// Puts together the gaps that the reader has come to.
+    fn come_to(&mut self, gone: u64) {
+        while self.ahead.front().is_some_and(|gap| gap.behind <= gone) {
+            self.due += self.ahead.pop_front().map_or(0, |gap| gap.missed);
+        }
+    }
+}
+
+/// What a reader finds.
+pub(super) enum Next<E> {
+    Event(E),
+    /// So many events are missing here.
+    Missed(u64),
+    Nothing,
+    /// Nothing, and nothing will come.
+    End,
+}
+
 impl Lag {
-    /// An event was dropped instead of entering.
+    /// An event was dropped instead of entering, and is counted.
     pub(super) fn note_shed<E, N>(&self, intake: &Intake<E, N>) {
         let mut gaps = lock(&self.0);
         let behind = intake.entered();
-        match gaps.shed.back_mut() {
+        match gaps.ahead.back_mut() {
             Some(gap) if gap.behind == behind => gap.missed += 1,
-            _ => gaps.shed.push_back(Gap { behind, missed: 1 }),
+            _ => gaps.ahead.push_back(Gap { behind, missed: 1 }),
         }
+        gaps.come_to(intake.gone());
+        intake.shed_done();
     }
 
-    /// Takes the next event, or the number of those that are missing here. The caller has the lock that evictions take.
-    pub(super) fn next<E, N>(&self, intake: &Intake<E, N>) -> Result<Option<E>, u64> {
+    /// Takes what is next. The caller has the lock that evictions take.
+    pub(super) fn next<E, N>(&self, intake: &Intake<E, N>) -> Next<E> {
         let mut gaps = lock(&self.0);
+        gaps.come_to(intake.gone());
         let evicted = intake.evictions();
-        let mut missed = evicted - gaps.told;
-        gaps.told = evicted;
-        if gaps.shed.front().is_some_and(|gap| gap.behind <= intake.gone()) {
-            missed += gaps.shed.pop_front().map_or(0, |gap| gap.missed);
-        }
+        let missed = evicted - gaps.told + gaps.due;
+        (gaps.told, gaps.due) = (evicted, 0);
         if missed > 0 {
-            return Err(missed);
+            return Next::Missed(missed);
         }
-        Ok(intake.pop().map(|Parcel { event, note }| {
-            intake.leave(note);
-            event
-        }))
+        if let Some(parcel) = intake.pop() {
+            intake.leave(parcel.note);
+            return Next::Event(parcel.event);
+        }
+        // Drained, it is closed and every shed event is noted: what is not told yet was noted after the look for gaps above, or evicted before.
+        if intake.is_drained() && gaps.ahead.is_empty() && gaps.due == 0 { Next::End } else { Next::Nothing }
     }
 }

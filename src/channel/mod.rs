@@ -12,8 +12,9 @@ use crate::clock::Clock;
 use crate::contain::contain;
 use crate::delivery::Delivery;
 use crate::error::{BuildError, CloseError, WriteError};
+use crate::intake::Parcel;
 use crate::intake::entrance::{Entrance, Overflow, Owner, Place, SendError};
-use crate::intake::limits::Bounds;
+use crate::intake::limits::{Bounds, Note};
 use crate::ledger::{DropReason, Ledger};
 use crate::names;
 use crate::shutdown::{CloseReport, ComponentReport, Shutdown};
@@ -120,7 +121,7 @@ impl<E: Send + 'static> Channel<E> {
     /// The event comes back with the reason: [`WriteError::Closed`], [`WriteError::Full`], or on a pool thread [`WriteError::NotReady`].
     pub fn send(&self, event: E) -> Result<(), SendError<E>> {
         match self.shared.entrance.enter(&event, &*self.shared) {
-            Ok(Place::Taken) => self.shared.push(event),
+            Ok(Place::Taken(note)) => self.shared.push(event, note),
             Ok(Place::Shed) => {}
             Err(error) => return Err(SendError { event, error }),
         }
@@ -141,8 +142,8 @@ impl<E: Send + 'static> Channel<E> {
 }
 
 impl<E: Send> Shared<E> {
-    fn push(&self, event: E) {
-        self.entrance.intake.push(event);
+    fn push(&self, event: E, note: Note) {
+        self.entrance.intake.push(event, note);
         // The fence in `push` pairs with the one in `WaitList::register`: either the reader sees the event, or this sees the reader.
         self.wake_next();
         if self.entrance.intake.beside().load(Ordering::Relaxed) != 0 {
@@ -176,10 +177,19 @@ impl<E: Send> Shared<E> {
 }
 
 /// What the overflow policies need, on a writer's thread.
-impl<E: Send> Owner<E> for Shared<E> {
-    fn evicted(&self, event: E) {
+impl<E: Send> Owner for Shared<E> {
+    fn evict(&self) -> bool {
+        // Taken out and counted in one step: see `lag`.
+        let evicted = self.entrance.drops.step(|dropped| {
+            let Parcel { event, note } = self.entrance.intake.pop()?;
+            dropped.add(DropReason::Overflow, 1);
+            self.entrance.intake.count_evicted(note);
+            Some(event)
+        });
+        let Some(event) = evicted else { return false };
         self.tell_readers();
         contain(|| drop(event));
+        true
     }
 
     fn shed(&self) {
@@ -223,8 +233,8 @@ impl<E: Send> Drop for Shared<E> {
 
 impl<E: Clone + Send + 'static> Sink<E> for Channel<E> {
     fn try_write(&self, event: &E, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
-        if let Some(event) = self.shared.entrance.enter_cloned(event, delivery, &*self.shared)? {
-            self.shared.push(event);
+        if let Some((event, note)) = self.shared.entrance.enter_cloned(event, delivery, &*self.shared)? {
+            self.shared.push(event, note);
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Shared;
+use super::lag::Next;
 use crate::block;
 use crate::clock::saturating_add;
 use crate::ledger::Ledger;
@@ -109,15 +110,22 @@ impl<E: Send + 'static> Receiver<E> {
 impl<E: Send> Shared<E> {
     fn try_recv(&self) -> Result<E, RecvError> {
         let intake = &self.entrance.intake;
-        let event = match &self.lag {
-            None => intake.pop().map(|parcel| {
-                intake.leave(parcel.note);
-                parcel.event
-            }),
-            Some(lag) => self.entrance.drops.step(|_| lag.next(intake)).map_err(RecvError::Lagged)?,
+        let next = match &self.lag {
+            Some(lag) => self.entrance.drops.step(|_| lag.next(intake)),
+            None => match intake.pop() {
+                Some(parcel) => {
+                    intake.leave(parcel.note);
+                    Next::Event(parcel.event)
+                }
+                None if intake.is_drained() => Next::End,
+                None => Next::Nothing,
+            },
         };
-        let Some(event) = event else {
-            return Err(if intake.is_drained() { self.end() } else { RecvError::Empty });
+        let event = match next {
+            Next::Event(event) => event,
+            Next::Missed(events) => return Err(RecvError::Lagged(events)),
+            Next::Nothing => return Err(RecvError::Empty),
+            Next::End => return Err(self.end()),
         };
         self.entrance.free_room();
         if intake.is_drained() {

@@ -5,10 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Intake;
 use super::limits::{Bounds, EventTooLarge, Note};
-use super::{Intake, Parcel};
 use crate::block;
 use crate::clock::{Clock, saturating_add};
+use crate::contain::contain;
 use crate::delivery::Delivery;
 use crate::error::{Wait, WriteError};
 use crate::ledger::{DropCounters, DropReason, Dropped, Ledger};
@@ -59,18 +60,18 @@ pub(crate) enum Refused {
 }
 
 /// Whether an event that was accepted has a place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Place {
-    /// The caller pushes it.
-    Taken,
+    /// The caller pushes it, with this note.
+    Taken(Note),
     /// It is dropped, and counted.
     Shed,
 }
 
 /// The queue or channel that an entrance belongs to, as the overflow policies need it.
-pub(crate) trait Owner<E> {
-    /// A waiting event was taken out to make room, and counted.
-    fn evicted(&self, event: E);
+pub(crate) trait Owner {
+    /// Takes the oldest waiting event out and drops it, counted. `false`: there is none to take.
+    fn evict(&self) -> bool;
 
     /// An event was accepted and dropped, and counted.
     fn shed(&self) {}
@@ -115,22 +116,22 @@ impl<E, N> Entrance<E, N> {
 
     /// Takes a place, parking in line for it unless on a pool thread. The caller pushes next.
     #[inline]
-    pub(crate) fn enter(&self, event: &E, owner: &impl Owner<E>) -> Result<Place, WriteError> {
+    pub(crate) fn enter(&self, event: &E, owner: &impl Owner) -> Result<Place, WriteError> {
         match self.intake.enter(event) {
-            Ok(()) => Ok(Place::Taken),
+            Ok(note) => Ok(Place::Taken(note)),
             Err(Refused::Closed) => Err(self.closed()),
             Err(_) => self.enter_full(event, owner),
         }
     }
 
     #[cold]
-    fn enter_full(&self, event: &E, owner: &impl Owner<E>) -> Result<Place, WriteError> {
+    fn enter_full(&self, event: &E, owner: &impl Owner) -> Result<Place, WriteError> {
         block::write(|delivery| self.reserve(event, delivery.resume(), Some(delivery), owner))
     }
 
     /// The same without ever waiting: in line is as good as full.
     #[inline]
-    pub(crate) fn try_enter(&self, event: &E, owner: &impl Owner<E>) -> Result<Place, WriteError> {
+    pub(crate) fn try_enter(&self, event: &E, owner: &impl Owner) -> Result<Place, WriteError> {
         self.reserve(event, None, None, owner)
     }
 
@@ -141,8 +142,8 @@ impl<E, N> Entrance<E, N> {
         &self,
         event: &E,
         delivery: &mut Delivery<'_>,
-        owner: &impl Owner<E>,
-    ) -> Result<Option<E>, WriteError>
+        owner: &impl Owner,
+    ) -> Result<Option<(E, Note)>, WriteError>
     where
         E: Clone,
     {
@@ -158,7 +159,10 @@ impl<E, N> Entrance<E, N> {
         }
         let clone = event.clone();
         let place = self.reserve(&clone, line, Some(delivery), owner)?;
-        Ok((place == Place::Taken).then_some(clone))
+        Ok(match place {
+            Place::Taken(note) => Some((clone, note)),
+            Place::Shed => None,
+        })
     }
 
     /// Takes a place, or one in the line for it.
@@ -168,16 +172,16 @@ impl<E, N> Entrance<E, N> {
         event: &E,
         mut line: Option<InLine>,
         mut delivery: Option<&mut Delivery<'_>>,
-        owner: &impl Owner<E>,
+        owner: &impl Owner,
     ) -> Result<Place, WriteError> {
         loop {
             match self.intake.enter(event) {
-                Ok(()) => {
+                Ok(note) => {
                     if let Some(ticket) = line.and_then(|line| line.ticket) {
-                        ticket.spend();
-                        self.pass_room_on(event);
+                        // It has its place and is not pushed yet: a waker of the user's that panics must not keep it from that.
+                        contain(|| self.pass_room_on(ticket));
                     }
-                    return Ok(Place::Taken);
+                    return Ok(Place::Taken(note));
                 }
                 Err(Refused::Closed) => return Err(self.closed()),
                 Err(Refused::Full | Refused::TooLarge { .. }) => {}
@@ -195,10 +199,14 @@ impl<E, N> Entrance<E, N> {
         event: &E,
         line: Option<InLine>,
         delivery: Option<&mut Delivery<'_>>,
-        owner: &impl Owner<E>,
+        owner: &impl Owner,
     ) -> Result<Room, WriteError> {
         if !self.lacks_room(event)? {
             return Ok(Room::Perhaps(line));
+        }
+        // Before the policy: a closed queue drops nothing for who may not enter anyhow.
+        if self.intake.is_closed() {
+            return Err(self.closed());
         }
         let timeout = match self.overflow {
             Overflow::Block => None,
@@ -206,9 +214,7 @@ impl<E, N> Entrance<E, N> {
             Overflow::Reject => return Err(self.full()),
             Overflow::DropNewest => return self.shed(owner),
             Overflow::DropOldest => {
-                let Some(oldest) = self.evict() else { return self.shed(owner) };
-                owner.evicted(oldest);
-                return Ok(Room::Perhaps(line));
+                return if owner.evict() { Ok(Room::Perhaps(line)) } else { self.shed(owner) };
             }
             Overflow::Disconnect => {
                 self.cut_off.store(1, Ordering::Release);
@@ -273,7 +279,7 @@ impl<E, N> Entrance<E, N> {
         self.cut_off.load(Ordering::Acquire) != 0
     }
 
-    fn shed(&self, owner: &impl Owner<E>) -> Result<Room, WriteError> {
+    fn shed(&self, owner: &impl Owner) -> Result<Room, WriteError> {
         if !self.intake.shed() {
             return Err(self.closed());
         }
@@ -281,20 +287,10 @@ impl<E, N> Entrance<E, N> {
         Ok(Room::Shed)
     }
 
-    /// Takes the oldest event out, in one step with its count.
-    #[cold]
-    fn evict(&self) -> Option<E> {
-        self.drops.step(|dropped| {
-            let Parcel { event, note } = self.intake.pop()?;
-            dropped.add(DropReason::Overflow, 1);
-            self.intake.count_evicted(note);
-            Some(event)
-        })
-    }
-
-    /// Who got room by its bytes may have left some for the next in line.
-    fn pass_room_on(&self, event: &E) {
-        if self.intake.max_bytes().is_some() && matches!(self.intake.lacks_room(event), Ok(false)) {
+    /// Who waited has got room. By its bytes it may have left some for the next in line, who gets in line again where it is if that is not enough.
+    fn pass_room_on(&self, ticket: Ticket) {
+        ticket.spend();
+        if self.intake.max_bytes().is_some() {
             self.free_room();
         }
     }

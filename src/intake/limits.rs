@@ -1,10 +1,12 @@
-//! What an intake with a bound counts besides its words: room in events and in bytes, what became of writes that found none, and a note
+//! What an intake with a bound counts besides its words: room in events and in bytes, what became of writes that found none, and what it notes
 //! beside each event.
+
+use std::time::Instant;
 
 use crate::clock::Clock;
 use crate::error::{BuildError, Failure, WriteError};
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{SegQueue, mutation};
+use crate::sync::mutation;
 
 use super::entrance::{Overflow, Refused};
 
@@ -62,7 +64,7 @@ pub(crate) struct Note {
     /// The room that it takes.
     bytes: u64,
     /// When it was accepted, where that is wanted.
-    pub(crate) accepted: Option<std::time::Instant>,
+    pub(crate) accepted: Option<Instant>,
 }
 
 pub(super) struct Limits<E> {
@@ -71,11 +73,10 @@ pub(super) struct Limits<E> {
     bytes: Option<ByteLimit<E>>,
     /// The clock that stamps.
     clock: Option<Clock>,
-    /// The notes of the events that are there, if any are kept. Each is pushed before its event and popped after it, so that none is missing. Concurrent
-    /// writers may exchange theirs: the sum of the bytes stays exact, the stamps are off by the time between the two pushes.
-    notes: Option<SegQueue<Note>>,
     /// Events that were accepted and dropped without entering, and the bit `CLOSED`.
     shed: AtomicU64,
+    /// Those of them of which all is done that their writer has to do. Until then the queue has not ended.
+    shed_done: AtomicU64,
     /// Events that entered and that a writer took out to make room.
     evicted: AtomicU64,
     /// Writes that were refused for want of room: their writers still have the events.
@@ -111,13 +112,12 @@ impl<E> Limits<E> {
         if capacity.is_none() && bytes.is_none() && !stamped {
             return None;
         }
-        let noted = bytes.is_some() || stamped;
         Some(Box::new(Self {
             capacity: capacity.unwrap_or(u64::MAX),
             bytes: bytes.map(|(max, size)| ByteLimit { max, size, held: AtomicU64::new(0) }),
             clock: stamped.then(|| clock.clone()),
-            notes: noted.then(SegQueue::new),
             shed: AtomicU64::new(0),
+            shed_done: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         }))
@@ -170,16 +170,19 @@ impl<E> Limits<E> {
         self.release(note.bytes);
     }
 
-    /// Keeps the note of an event that is pushed next.
-    pub(super) fn note(&self, bytes: u64) {
-        if let Some(notes) = &self.notes {
-            notes.push(Note { bytes, accepted: self.clock.as_ref().map(Clock::now) });
-        }
+    /// Whether each event has a note beside it.
+    pub(super) fn takes_notes(&self) -> bool {
+        self.bytes.is_some() || self.clock.is_some()
     }
 
-    /// The note of an event that has just been popped.
-    pub(super) fn take_note(&self) -> Note {
-        self.notes.as_ref().and_then(SegQueue::pop).unwrap_or_default()
+    /// The note of an event that has taken `bytes` of room.
+    pub(super) fn note(&self, bytes: u64) -> Note {
+        Note { bytes, accepted: self.stamp() }
+    }
+
+    /// The time now, where events are stamped.
+    pub(super) fn stamp(&self) -> Option<Instant> {
+        self.clock.as_ref().map(Clock::now)
     }
 
     /// Accepts an event only to drop it. `false`: it is closed.
@@ -194,6 +197,16 @@ impl<E> Limits<E> {
             }
         }
         false
+    }
+
+    pub(super) fn shed_done(&self) {
+        self.shed_done.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether writers are still at work on events that were shed.
+    pub(super) fn is_shedding(&self) -> bool {
+        let done = self.shed_done.load(Ordering::Acquire);
+        self.sheds() != done
     }
 
     pub(super) fn close(&self) {

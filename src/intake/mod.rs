@@ -47,7 +47,13 @@ const LEFT: u64 = 4;
 pub(crate) struct Intake<E, N = ()> {
     front: CachePadded<Front<E, N>>,
     back: CachePadded<Back>,
-    events: SegQueue<E>,
+    events: Events<E>,
+}
+
+/// The events that are inside, with a note beside each where one is taken.
+enum Events<E> {
+    Plain(SegQueue<E>),
+    Noted(SegQueue<Parcel<E>>),
 }
 
 /// The writers' line.
@@ -74,10 +80,13 @@ pub(crate) struct Parcel<E> {
 
 impl<E, N> Intake<E, N> {
     pub(crate) fn new(bounds: Bounds<E>, clock: &Clock, beside: N) -> Self {
-        let front = Front { entered: AtomicU64::new(0), limits: Limits::new(bounds, clock), beside };
+        let limits = Limits::new(bounds, clock);
+        let noted = limits.as_ref().is_some_and(|limits| limits.takes_notes());
+        let events = if noted { Events::Noted(SegQueue::new()) } else { Events::Plain(SegQueue::new()) };
+        let front = Front { entered: AtomicU64::new(0), limits, beside };
         let zero = AtomicU64::default;
         let back = Back { left: zero(), last: AtomicU64::new(u64::MAX), high_water: zero() };
-        Self { front: CachePadded::new(front), back: CachePadded::new(back), events: SegQueue::new() }
+        Self { front: CachePadded::new(front), back: CachePadded::new(back), events }
     }
 
     /// What lies on the writers' line.
@@ -111,7 +120,7 @@ impl<E, N> Intake<E, N> {
 
     /// Takes a place for an event, which the caller pushes next.
     #[inline]
-    pub(crate) fn enter(&self, event: &E) -> Result<(), Refused> {
+    pub(crate) fn enter(&self, event: &E) -> Result<Note, Refused> {
         if let Some(limits) = self.limits() {
             return self.enter_limited(limits, event);
         }
@@ -121,10 +130,10 @@ impl<E, N> Intake<E, N> {
         if before & CLOSED != 0 && !mutation!("queue_enter_closed_check") {
             return Err(Refused::Closed);
         }
-        Ok(())
+        Ok(Note::default())
     }
 
-    fn enter_limited(&self, limits: &Limits<E>, event: &E) -> Result<(), Refused> {
+    fn enter_limited(&self, limits: &Limits<E>, event: &E) -> Result<Note, Refused> {
         // The bytes first, since they can be given back. Bytes that are taken for a moment may turn another writer away. Whoever gives them back looks again,
         // and either gets in, or finds it full; so somebody is inside whose leaving wakes that other.
         if self.lacks_place(limits) {
@@ -135,8 +144,7 @@ impl<E, N> Intake<E, N> {
             limits.release(bytes);
             return Err(refused);
         }
-        limits.note(bytes);
-        Ok(())
+        Ok(limits.note(bytes))
     }
 
     /// By compare-exchange against those that have gone, so that the bound is exact.
@@ -177,21 +185,29 @@ impl<E, N> Intake<E, N> {
     /// Puts the event into the place that [`enter`](Self::enter) took. The caller then looks whether the drain needs a wake: the fence in here pairs
     /// with the one in `RunWord::rest`, or with that of a `WaitList`.
     #[inline]
-    pub(crate) fn push(&self, event: E) {
-        self.events.push(event);
+    pub(crate) fn push(&self, event: E, note: Note) {
+        match &self.events {
+            Events::Plain(events) => events.push(event),
+            Events::Noted(events) => events.push(Parcel { event, note }),
+        }
         if !mutation!("queue_push_fence") {
             fence(Ordering::SeqCst);
         }
     }
 
     pub(crate) fn pop(&self) -> Option<Parcel<E>> {
-        let event = self.events.pop()?;
-        Some(Parcel { event, note: self.limits().map(Limits::take_note).unwrap_or_default() })
+        match &self.events {
+            Events::Plain(events) => Some(Parcel { event: events.pop()?, note: Note::default() }),
+            Events::Noted(events) => events.pop(),
+        }
     }
 
     /// Whether nothing is there to pop. More may have entered.
     pub(crate) fn is_empty(&self) -> bool {
-        self.events.is_empty()
+        match &self.events {
+            Events::Plain(events) => events.is_empty(),
+            Events::Noted(events) => events.is_empty(),
+        }
     }
 
     /// The drain is done with one event.
@@ -213,9 +229,19 @@ impl<E, N> Intake<E, N> {
         }
     }
 
-    /// Accepts an event only to drop it. `false`: it is closed.
+    /// Accepts an event only to drop it. `false`: it is closed. The caller says when it is [done](Self::shed_done) with it.
     pub(crate) fn shed(&self) -> bool {
         self.limits().is_some_and(Limits::shed)
+    }
+
+    /// All is done about an event that was shed. The caller then looks whether the drain waits for its end, as after an eviction.
+    pub(crate) fn shed_done(&self) {
+        if let Some(limits) = self.limits() {
+            limits.shed_done();
+        }
+        if !mutation!("queue_shed_fence") {
+            fence(Ordering::SeqCst);
+        }
     }
 
     /// A write was refused for want of room.
@@ -255,8 +281,14 @@ impl<E, N> Intake<E, N> {
     }
 
     fn depth(&self) -> u64 {
-        let gone = self.gone();
-        self.entered().saturating_sub(gone)
+        // In this order: what has gone meanwhile makes it too low, never higher than it has been.
+        let entered = self.entered();
+        entered.saturating_sub(self.gone())
+    }
+
+    /// The time now, where events are stamped.
+    pub(crate) fn stamp(&self) -> Option<std::time::Instant> {
+        self.limits().and_then(Limits::stamp)
     }
 
     /// No event is attempted any more but the one that may be in flight. How many had left before.
@@ -316,9 +348,9 @@ impl<E, N> Intake<E, N> {
         self.back.last.load(Ordering::Acquire) != u64::MAX
     }
 
-    /// Whether it is closed and every accepted event has left.
+    /// Whether it is closed and all is done about every event that was accepted.
     pub(crate) fn is_drained(&self) -> bool {
-        self.back.last.load(Ordering::Acquire) == self.gone()
+        self.back.last.load(Ordering::Acquire) == self.gone() && !self.limits().is_some_and(Limits::is_shedding)
     }
 
     /// How many of those that entered are inside no longer.
@@ -343,7 +375,7 @@ impl<E, N> Intake<E, N> {
             if last != u64::MAX {
                 return last;
             }
-            // The closer is between its two instructions. Only snapshots get here, never a writer.
+            // The closer is between its two instructions. Only snapshots get here, and a channel's writer that drops an event.
             std::thread::yield_now();
             spin_loop();
         }

@@ -110,16 +110,36 @@ impl<E: Send + 'static> Mailbox<E> {
 
     /// Puts an event into the place that was taken for it.
     #[inline]
-    pub(super) fn push(&self, event: E, batch: Option<&mut Batch>) {
-        self.entrance.intake.push(event);
+    pub(super) fn push(&self, event: E, note: Note, batch: Option<&mut Batch>) {
+        self.entrance.intake.push(event, note);
         if self.ready().run.is_idle() {
             self.wake_into(batch);
         }
     }
 
-    /// What becomes of an event that was accepted and found no place.
-    pub(super) fn drop_shed(&self, event: E) {
-        self.write_letter(event, DropReason::Overflow, Circumstances::default());
+    /// What becomes of an event that was accepted and found no place: it is counted already, the letter remains. Made where there is somebody to take it.
+    pub(super) fn drop_shed(&self, event: impl FnOnce() -> E) {
+        let intake = &self.entrance.intake;
+        if let Some(dead_letters) = &self.dead_letters {
+            let what = Circumstances { accepted: intake.stamp(), ..Circumstances::default() };
+            // A `Clone` that panics costs the letter. The writer is told that the event is accepted.
+            match contain(event) {
+                Some(event) => {
+                    let event = self.write_letter(event, DropReason::Overflow, what);
+                    contain(|| drop(event));
+                }
+                None => dead_letters.count_lost(),
+            }
+        }
+        intake.shed_done();
+        self.wake_for_the_end();
+    }
+
+    /// A writer has done away with an event, and has fenced: perhaps that was all that the drain of a closed queue waited for.
+    fn wake_for_the_end(&self) {
+        if self.entrance.intake.is_closed() && !mutation!("queue_evict_wake") {
+            self.wake_by_ref();
+        }
     }
 
     /// Something happened: post the mailbox, unless it is posted or running.
@@ -333,14 +353,19 @@ impl<E: Send> Mailbox<E> {
 }
 
 /// What the overflow policies need, on a writer's thread.
-impl<E: Send + 'static> Owner<E> for Mailbox<E> {
-    fn evicted(&self, event: E) {
-        let event = self.write_letter(event, DropReason::Overflow, Circumstances::default());
-        if self.entrance.intake.is_closed() && !mutation!("queue_evict_wake") {
-            // Perhaps this was all that the drain waited for.
-            self.wake_by_ref();
-        }
+impl<E: Send + 'static> Owner for Mailbox<E> {
+    fn evict(&self) -> bool {
+        let Some(Parcel { event, note }) = self.entrance.intake.pop() else { return false };
+        // The letter before the count, as in `lose`. Until it is counted, the event is inside for whoever closes.
+        let what = Circumstances { accepted: note.accepted, ..Circumstances::default() };
+        let event = self.write_letter(event, DropReason::Overflow, what);
+        self.entrance.drops.step(|dropped| {
+            dropped.add(DropReason::Overflow, 1);
+            self.entrance.intake.count_evicted(note);
+        });
+        self.wake_for_the_end();
         contain(|| drop(event));
+        true
     }
 
     fn disconnect(&self) {

@@ -58,7 +58,7 @@
 //! wait:      register in the line; fence(SeqCst); still full and not closed: not ready
 //! leave:     left.fetch_add(one); fence(SeqCst); the line is not empty: wake the first
 //! drop the newest:  shed.compare-exchange(+one), unless it is closed
-//! drop the oldest:  under the drops' lock: pop; count the drop; evicted.fetch_add(one)
+//! drop the oldest:  pop; hand the letter over; in one step count the drop and evicted.fetch_add(one)
 //!            fence(SeqCst)                                 // (V)
 //!            closed: wake(); then try to enter once more
 //! ```
@@ -199,8 +199,8 @@ impl<E: Send + 'static> Queue<E> {
     #[inline]
     fn put(&self, place: Result<Place, WriteError>, event: E) -> Result<(), SendError<E>> {
         match place {
-            Ok(Place::Taken) => self.mailbox.push(event, None),
-            Ok(Place::Shed) => self.mailbox.drop_shed(event),
+            Ok(Place::Taken(note)) => self.mailbox.push(event, note, None),
+            Ok(Place::Shed) => self.mailbox.drop_shed(|| event),
             Err(error) => return Err(SendError { event, error }),
         }
         Ok(())
@@ -218,7 +218,7 @@ impl<E: Send + 'static> Queue<E> {
         &self.mailbox.name
     }
 
-    /// Everything accepted so far and what became of it, exact at this moment. Costs a lock that only drops take.
+    /// Everything accepted so far and what became of it, exact whenever nothing moves; see [`Ledger`] for the rest. Costs a lock that only drops take.
     #[must_use]
     pub fn ledger(&self) -> Ledger {
         self.mailbox.ledger()
@@ -279,10 +279,8 @@ impl<E: Clone + Send + 'static> Sink<E> for Mailbox<E> {
     /// Stores a clone of the event. It is cloned before a place is taken: a `Clone` that panics takes no place with it.
     fn try_write(&self, event: &E, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
         match self.entrance.enter_cloned(event, delivery, self)? {
-            Some(event) => self.push(event, delivery.batch()),
-            // Cloned only for its letter.
-            None if self.dead_letters.is_some() => self.drop_shed(event.clone()),
-            None => {}
+            Some((event, note)) => self.push(event, note, delivery.batch()),
+            None => self.drop_shed(|| event.clone()),
         }
         Ok(())
     }

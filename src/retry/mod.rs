@@ -193,8 +193,13 @@ impl<E: ?Sized, S: Sink<E>, R: RetryStrategy> Sink<E> for RetryingSink<S, R> {
                 Err(WriteError::Closed) => return Err(WriteError::Closed),
                 Err(WriteError::Full) => Failure::transient(DestinationFull),
                 Err(WriteError::Failed(failure)) if failure.class() != Class::Transient => {
-                    // The destination has answered: it works, but not for this event.
-                    self.strategy.success(&mut saved.strategy, delivery);
+                    if failure.class() == Class::Exhausted {
+                        // A retry below has given up: the destination does not work.
+                        self.strategy.failure(&mut saved.strategy, delivery, &failure);
+                    } else {
+                        // The destination has answered: it works, but not for this event.
+                        self.strategy.success(&mut saved.strategy, delivery);
+                    }
                     // Unless a retrying sink below has noted it already.
                     if !delivery.history().is_some_and(|history| history.last_error.is_same(&failure)) {
                         delivery.record(&failure);

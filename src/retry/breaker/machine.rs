@@ -145,7 +145,7 @@ impl Machine {
         if let (Some(window), true, None) = (&self.window, counts(word), &lease) {
             window.record(delivery.now(), false);
         }
-        let probe = lease.map(Lease::answered).is_some();
+        let probe = lease.map(Lease::answered);
         // The usual case writes nothing: closed, no failures, nobody held.
         while word & !DISABLED != CLOSED {
             if word & (STATE | STAGED) != CLOSED {
@@ -160,7 +160,7 @@ impl Machine {
 
     /// A success while not closed closes it, and one while some are still to be woken wakes the next.
     #[cold]
-    fn close_or_go_on(&self, probe: bool) {
+    fn close_or_go_on(&self, probe: Option<u64>) {
         let mut cold = self.cold();
         let word = self.word();
         let woken = match word & STATE {
@@ -174,7 +174,8 @@ impl Machine {
                 self.word.fetch_and(STAGED | DISABLED, Ordering::AcqRel);
                 self.next_stage(&mut cold)
             }
-            _ if cold.by_rate && !probe => return,
+            // Only a probe whose lease still runs: one that has ended, by its time or by hand, has lost its say.
+            _ if cold.by_rate && !cold.leases.iter().any(|(id, _)| Some(*id) == probe) => return,
             _ => self.let_pass(&mut cold, 0),
         };
         drop(cold);

@@ -21,6 +21,9 @@ const MAX_COUNT: u64 = (1 << COUNT_BITS) - 1;
 /// The slice's number: what is left of the word. With slices of a millisecond it comes again after three days.
 const NUMBER: u64 = (1 << (64 - 2 * COUNT_BITS)) - 1;
 
+/// Far above what a product of doubles is off by, far below the share that one attempt of [`MAX_MINIMUM`] makes.
+const ROUNDING: f64 = 1e-9;
+
 /// The largest minimum: a bucket whose counts have been halved still has more.
 pub(super) const MAX_MINIMUM: u32 = 100_000;
 
@@ -98,8 +101,8 @@ impl Window {
             let age = number.wrapping_sub(known.number) & NUMBER;
             let current = match age {
                 0 => known,
-                // A later slice is there already: this attempt's time is over.
-                _ if age > NUMBER / 2 && !known.is_empty() => return,
+                // A later slice is there already: this attempt's time is over. Numbers come again; one that seems to be far ahead is very old.
+                _ if age > NUMBER - 4 * SLICES && !known.is_empty() => return,
                 _ => Bucket { number, ..Bucket::default() },
             };
             let counted = current.counting(failed).pack();
@@ -119,7 +122,8 @@ impl Window {
             .fold((0, 0), |(ok, failed), bucket| (ok + bucket.successes, failed + bucket.failures));
         let attempts = successes + failures;
         #[allow(clippy::cast_precision_loss, reason = "ten buckets of 18 bits are exact")]
-        let share = failures as f64 >= self.rate * attempts as f64;
+        // Seven of a hundred are 0.07 of them, whatever the product of the two rounds to.
+        let share = failures as f64 >= (self.rate - ROUNDING) * attempts as f64;
         attempts >= self.minimum && share
     }
 
