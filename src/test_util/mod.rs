@@ -27,6 +27,7 @@
 //! ```
 
 mod contract;
+mod seed;
 mod sinks;
 
 use std::fmt;
@@ -36,7 +37,8 @@ use std::time::Duration;
 use crate::clock::{Clock, ManualTime};
 
 pub use contract::check_contract;
-pub use sinks::{Blocking, Failing, Gate, NotReadyYet, Panicking, Recording};
+pub use seed::Seed;
+pub use sinks::{Blocking, Failing, Flaky, Gate, NotReadyYet, Panicking, Recording, Slow};
 
 /// A clock that stands still until it is advanced. Clones are the same clock.
 #[derive(Clone)]
