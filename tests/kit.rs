@@ -12,7 +12,7 @@ use sinkworks::{Breaker, Queue, Shutdown, Sink, SinkExt, WriteError};
 fn fates(number: u64) -> (Vec<&'static str>, Vec<u32>) {
     let taken = Recording::new();
     let seed = Seed::new(number);
-    let flaky = Flaky::new(&seed, taken.clone()).failing(0.3).permanent(0.1).closing(0.001).losing_answers(0.2);
+    let flaky = Flaky::new(&seed, taken.clone()).failing(0.3).permanent(0.1).losing_answers(0.2);
     let fate = |event| match flaky.write(&event) {
         Ok(()) => "ok",
         Err(WriteError::Closed) => "closed",
@@ -28,7 +28,7 @@ fn the_same_seed_is_the_same_run() {
     let (answers, seen) = fates(7);
     assert!(answers.contains(&"ok") && answers.contains(&"failed"), "{answers:?}");
     let answered = answers.iter().filter(|answer| **answer == "ok").count();
-    assert!(seen.len() > answered, "an answer is lost after the event was taken");
+    assert!(seen.len() > answered, "an answer is lost after the event was taken: {} {answered}", seen.len());
 }
 
 #[test]
