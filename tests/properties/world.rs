@@ -461,7 +461,7 @@ pub(crate) fn in_steps(plan: &Plan) {
         if plan.resting {
             world.pool.wait_idle();
         }
-        world.check_now();
+        world.check_now(plan.resting);
     }
     world.finish(plan);
 }
@@ -490,7 +490,7 @@ pub(crate) fn with_threads(plan: &Plan) {
             if !matches!(step, Step::Write { .. } | Step::GiveUp { .. }) {
                 world.step(step);
             }
-            world.check_now();
+            world.check_now(false);
             thread::yield_now();
         }
         // Frees the writers.
