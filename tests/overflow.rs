@@ -4,6 +4,7 @@ mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
 use std::time::Duration;
 
 use common::{Desk, assert_closed, assert_ledger, concurrently, lone_worker, offer, stall, still_pool, watched};
@@ -367,4 +368,36 @@ fn a_manual_clock_bounds_the_wait_of_a_queue_before_a_full_one() {
     desk.serve(1);
     first.close(Shutdown::Drain).unwrap();
     assert_ledger(&second, 1, 1, &[]);
+}
+
+/// A queue that has no room for another byte and has begun to close, but holds what it has.
+fn full_of_bytes_and_closing(overflow: Overflow) -> Queue<u64> {
+    let desk = Desk::default();
+    let queue = Queue::builder(desk).pool(&still_pool().0).capacity_bytes(8, |_| 8).overflow(overflow).build().unwrap();
+    queue.send(0).unwrap();
+    let later = Shutdown::within(Duration::from_secs(3600));
+    assert!(queue.poll_close(later, Waker::noop()).is_pending());
+    queue
+}
+
+/// The writer looked for room again and again, since the bytes were asked before the close.
+#[test]
+fn a_closed_queue_without_room_for_bytes_is_closed() {
+    for overflow in
+        [Overflow::Block, Overflow::Reject, Overflow::DropNewest, Overflow::DropOldest, Overflow::Disconnect]
+    {
+        let queue = full_of_bytes_and_closing(overflow);
+        let answers = watched({
+            let queue = queue.clone();
+            move || {
+                [
+                    queue.send(1).map_err(|error| error.error),
+                    queue.try_send(2).map_err(|error| error.error),
+                    queue.write(&3),
+                ]
+            }
+        });
+        answers.iter().for_each(assert_closed);
+        assert_ledger(&queue, 1, 0, &[]);
+    }
 }

@@ -130,7 +130,9 @@ impl<E, N> Intake<E, N> {
         if self.lacks_place(limits) {
             return Err(if self.is_closed() { Refused::Closed } else { Refused::Full });
         }
-        let bytes = limits.reserve(event)?;
+        // A closed intake is closed, whatever room it has: else a writer who was told so looks for room for ever.
+        let bytes =
+            limits.reserve(event).map_err(|refused| if self.is_closed() { Refused::Closed } else { refused })?;
         if let Err(refused) = self.take_place(limits) {
             limits.release(bytes);
             return Err(if bytes > 0 && refused == Refused::Full { Refused::Returned } else { refused });
@@ -254,9 +256,10 @@ impl<E, N> Intake<E, N> {
         self.back.high_water.load(Ordering::Relaxed).max(self.depth())
     }
 
+    /// Within the bound, although others may have gone and come between the two looks.
     fn depth(&self) -> u64 {
         let gone = self.gone();
-        self.entered().saturating_sub(gone)
+        self.entered().saturating_sub(gone).min(self.capacity().unwrap_or(u64::MAX))
     }
 
     /// No event is attempted any more but the one that may be in flight. How many had left before.
