@@ -119,6 +119,10 @@ impl<E: Send> Shared<E> {
         let Some(event) = event else {
             return Err(if intake.is_drained() { self.end() } else { RecvError::Empty });
         };
+        #[cfg(feature = "test-util")]
+        {
+            *crate::sync::lock(&self.received) += 1;
+        }
         self.entrance.free_room();
         if intake.is_drained() {
             // The last event has left after the close: other readers have seen neither an event nor the end. Pairs with the fence in

@@ -182,6 +182,11 @@ impl<E> Limits<E> {
         self.notes.as_ref().and_then(SegQueue::pop).unwrap_or_default()
     }
 
+    #[cfg(feature = "test-util")]
+    pub(super) fn notes(&self) -> Option<u64> {
+        self.notes.as_ref().map(|notes| notes.len() as u64)
+    }
+
     /// Accepts an event only to drop it. `false`: it is closed.
     ///
     /// By compare-exchange, so that a close ends the count: what is answered with `Ok` is in every report.

@@ -22,6 +22,8 @@
 //! *evicted*, taken out again by a writer who needs its place. So there are `entered - left - evicted` events inside, and
 //! `entered + shed` were accepted. An evicted event does not move `left`, whose steps are those of the drain alone.
 
+#[cfg(feature = "test-util")]
+pub(crate) mod audit;
 pub(crate) mod entrance;
 pub(crate) mod limits;
 
@@ -332,6 +334,12 @@ impl<E, N> Intake<E, N> {
     /// How many the drain is done with.
     pub(crate) fn left(&self) -> u64 {
         self.back.left.load(Ordering::Acquire) / LEFT
+    }
+
+    /// What is pushed, and the notes beside it.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn pushed(&self) -> (u64, Option<u64>) {
+        (self.events.len() as u64, self.limits().and_then(Limits::notes))
     }
 
     /// How many events have entered.

@@ -26,6 +26,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub(crate) mod audit;
 mod contract;
 mod seed;
 mod sinks;
@@ -36,6 +37,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, ManualTime};
 
+pub use audit::{Audit, violations};
 pub use contract::check_contract;
 pub use seed::Seed;
 pub use sinks::{Blocking, Failing, Flaky, Gate, NotReadyYet, Panicking, Recording, Slow};

@@ -80,7 +80,9 @@ impl QueueSite {
         accepted.sort_unstable();
         assert_eq!(ended, accepted, "delivered or dropped, once, is what was accepted\n{}", context());
         let mut reasons = BTreeMap::new();
-        letters.iter().for_each(|letter| *reasons.entry(letter.reason).or_insert(0) += 1);
+        for letter in &letters {
+            *reasons.entry(letter.reason).or_insert(0) += 1;
+        }
         if let Some(queue) = &self.queue {
             let counted = DropReason::ALL.map(|reason| (reason, queue.ledger().dropped[reason]));
             let counted: BTreeMap<_, _> = counted.into_iter().filter(|(_, events)| *events > 0).collect();

@@ -6,7 +6,7 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use sinkworks::test_util::{ManualClock, Recording, Slow};
+use sinkworks::test_util::{ManualClock, Recording, Slow, violations};
 use sinkworks::{
     Breaker, Broadcaster, Channel, CloseReport, DeadLetter, Delivery, EventId, ExponentialBackoff, Failure, Filter,
     Journey, Overflow, Pool, Proceed, Queue, Receiver, RecvError, RetryStrategy, RetryingSink, Shutdown, Sink, SinkId,
@@ -25,13 +25,16 @@ const WHILE: Duration = Duration::from_millis(500);
 /// As many of them as an end may take: deadlines are at most two seconds ahead.
 const PATIENCE: usize = 12;
 
+/// A queue's dead letters: their queue, and where they arrive.
+type Letters = (Queue<DeadLetter<Event>>, Recording<DeadLetter<Event>>);
+
 pub(crate) struct QueueSite {
     /// None once the handles are dropped.
     pub(crate) queue: Option<Queue<Event>>,
     pub(crate) options: Options,
     pub(crate) above: Arc<Record>,
     pub(crate) below: Arc<Record>,
-    pub(crate) letters: Option<(Queue<DeadLetter<Event>>, Recording<DeadLetter<Event>>)>,
+    pub(crate) letters: Option<Letters>,
 }
 
 pub(crate) struct FanSite {
@@ -464,6 +467,7 @@ pub(crate) fn in_steps(plan: &Plan) {
         world.check_now(plan.resting);
     }
     world.finish(plan);
+    assert_eq!(violations(), [""; 0]);
 }
 
 /// Two workers, a thread for each writer, and one for the other steps.
@@ -503,4 +507,5 @@ pub(crate) fn with_threads(plan: &Plan) {
     });
     drop(root);
     world.finish(plan);
+    assert_eq!(violations(), [""; 0]);
 }
