@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use sinkworks::test_util::{Blocking, Failing, Gate, NotReadyYet, Panicking, Recording, check_contract};
+use sinkworks::test_util::{
+    Blocking, Failing, Flaky, Gate, NotReadyYet, Panicking, Recording, Seed, Slow, check_contract,
+};
 use sinkworks::{
     Breaker, Broadcaster, BuildError, Channel, CloseError, CloseReport, Delivery, ExponentialBackoff, Filter, Overflow,
     Pool, Queue, Receiver, RetryingSink, Shutdown, Sink, SinkExt, SinkId, Wakers, WriteError, sink_fn,
@@ -117,6 +119,8 @@ fn the_sinks_of_the_test_kit_keep_the_contract_around_sinks_that_hesitate() {
     check_contract(|| NotReadyYet::new(2, retry()), &1);
     check_contract(|| NotReadyYet::new(2, NotReadyYet::new(3, Recording::new())), &1u32);
     check_contract(|| Failing::first(0, retry()), &1);
+    check_contract(|| Flaky::new(&Seed::new(0), NotReadyYet::new(2, Recording::new())), &1u32);
+    check_contract(|| Slow::new(Duration::from_millis(1), NotReadyYet::new(2, Recording::new())), &1u32);
     check_contract(|| Panicking::new(|_: &u32| false, retry()), &1);
     let open = Gate::new();
     open.open();

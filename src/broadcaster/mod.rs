@@ -192,6 +192,14 @@ impl<E: ?Sized> Observe for Inner<E> {
 impl<E: ?Sized> Drop for Inner<E> {
     fn drop(&mut self) {
         std::mem::take(&mut self.registration).retire(|out| self.observe(out));
+        #[cfg(feature = "test-util")]
+        crate::test_util::audit::note({
+            let (evictions, lost) = (self.evictions.load(Ordering::Relaxed), *lock(&self.lost));
+            let right = evictions <= lost[DropReason::DestinationClosed];
+            right
+                .then_some(())
+                .ok_or_else(|| format!("broadcaster {}: {evictions} evictions, lost {lost:?}", self.name))
+        });
     }
 }
 

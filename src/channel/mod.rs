@@ -59,6 +59,9 @@ struct Shared<E: Send> {
     /// What the reader misses, where the policy drops events.
     lag: Option<Lag>,
     readers: Arc<WaitList>,
+    /// What receivers have counted, for the audit.
+    #[cfg(feature = "test-util")]
+    received: crate::sync::Mutex<u64>,
     registration: Registration,
 }
 
@@ -107,6 +110,8 @@ impl<E: Send + 'static> Channel<E> {
             entrance: Entrance::new(bounds, &Clock::system(), AtomicU8::new(0)),
             lag,
             readers: Arc::default(),
+            #[cfg(feature = "test-util")]
+            received: crate::sync::Mutex::default(),
             registration: register(this.clone()),
         });
         let handle = Arc::new(Handle(shared.clone()));
@@ -228,6 +233,12 @@ impl<E: Send> Observe for Shared<E> {
 impl<E: Send> Drop for Shared<E> {
     fn drop(&mut self) {
         std::mem::take(&mut self.registration).retire(|out| self.observe(out));
+        #[cfg(feature = "test-util")]
+        crate::test_util::audit::note({
+            let received = *crate::sync::lock(&self.received);
+            let books = self.entrance.books(0, Some(received));
+            books.check_at_end().map_err(|what| format!("channel {} at its end: {what}: {books:?}", self.name))
+        });
     }
 }
 

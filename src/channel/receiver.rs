@@ -127,6 +127,10 @@ impl<E: Send> Shared<E> {
             Next::Nothing => return Err(RecvError::Empty),
             Next::End => return Err(self.end()),
         };
+        #[cfg(feature = "test-util")]
+        {
+            *crate::sync::lock(&self.received) += 1;
+        }
         self.entrance.free_room();
         if intake.is_drained() {
             // The last event has left after the close: other readers have seen neither an event nor the end. Pairs with the fence in

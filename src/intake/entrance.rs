@@ -330,6 +330,26 @@ impl<E, N> Entrance<E, N> {
         }
     }
 
+    /// The books, while the caller keeps the drain from working. `held` are the events that it has taken out and not settled.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn books(&self, held: u64, delivered: Option<u64>) -> super::audit::Books {
+        // No eviction is counted during the step. What is there is read before what entered, so that no writer seems to push before it enters.
+        self.drops.step(|dropped| {
+            let pushed = self.intake.pushed();
+            super::audit::Books {
+                left: self.intake.left(),
+                evicted: self.intake.evictions(),
+                dropped: dropped.total(),
+                dropped_for_overflow: dropped.get(DropReason::Overflow),
+                bytes: self.intake.bytes_held().unwrap_or(0),
+                max_bytes: self.intake.max_bytes(),
+                delivered,
+                inside: held + pushed,
+                entered: self.intake.entered(),
+            }
+        })
+    }
+
     /// Everything accepted and what became of it.
     pub(crate) fn ledger(&self) -> Ledger {
         self.ledger_and_left().0

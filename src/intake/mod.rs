@@ -22,6 +22,8 @@
 //! *evicted*, taken out again by a writer who needs its place. So there are `entered - left - evicted` events inside, and
 //! `entered + shed` were accepted. An evicted event does not move `left`, whose steps are those of the drain alone.
 
+#[cfg(feature = "test-util")]
+pub(crate) mod audit;
 pub(crate) mod entrance;
 pub(crate) mod limits;
 
@@ -361,6 +363,16 @@ impl<E, N> Intake<E, N> {
     /// How many the drain is done with.
     pub(crate) fn left(&self) -> u64 {
         self.back.left.load(Ordering::Acquire) / LEFT
+    }
+
+    /// How many are really there to pop.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn pushed(&self) -> u64 {
+        let pushed = match &self.events {
+            Events::Plain(events) => events.len(),
+            Events::Noted(events) => events.len(),
+        };
+        pushed as u64
     }
 
     /// How many events have entered.

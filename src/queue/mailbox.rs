@@ -393,11 +393,47 @@ impl<E: Send> Observe for Mailbox<E> {
             out.counter(&names::QUEUE_DROPPED, &self.name, Some(reason.as_str()), ledger.dropped[reason]);
         }
     }
+
+    #[cfg(feature = "test-util")]
+    fn audit(&self) -> Result<(), String> {
+        // A turn that runs is between an event's delivery and its count.
+        let Ok(drain) = self.drain.try_lock() else { return Ok(()) };
+        let look = || self.entrance.books(u64::from(drain.held.is_some()), Some(drain.delivered));
+        let books = look();
+        if look() != books {
+            // Writers are at work: nothing is at rest.
+            return Ok(());
+        }
+        books.check_at_rest().map_err(|what| format!("queue {}: {what}: {books:?}", self.name))
+    }
+}
+
+#[cfg(feature = "test-util")]
+impl<E: Send> Mailbox<E> {
+    /// What is wrong when nobody has it any more.
+    fn audit_end(&self) -> Result<(), String> {
+        let (held, delivered) = {
+            let drain = lock(&self.drain);
+            (u64::from(drain.held.is_some()), drain.delivered)
+        };
+        let books = self.entrance.books(held, Some(delivered));
+        books.check_at_end().map_err(|what| format!("queue {} at its end: {what}: {books:?}", self.name))?;
+        let reported = lock(&self.closing).report.as_ref().and_then(|report| Some(report.component(self.id)?.ledger));
+        let Some(reported) = reported else { return Ok(()) };
+        let ledger = self.ledger();
+        let late = ledger.delivered.checked_sub(reported.delivered);
+        if ledger.accepted == reported.accepted && late.is_some_and(|late| late <= reported.pending) {
+            return Ok(());
+        }
+        Err(format!("queue {} at its end: the report says {reported:?}, and then it was {ledger:?}", self.name))
+    }
 }
 
 impl<E: Send> Drop for Mailbox<E> {
     fn drop(&mut self) {
         std::mem::take(&mut self.registration).retire(|out| self.observe(out));
+        #[cfg(feature = "test-util")]
+        crate::test_util::audit::note(self.audit_end());
         let timer = self.drain.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).timer;
         if let Some(at) = timer {
             self.ready().pool.clear_timer(self.id.number(), at);

@@ -79,6 +79,17 @@ impl Observe for Counts {
         }
         out.counter(&metric::RETRIES, &self.name, None, retries);
     }
+
+    #[cfg(feature = "test-util")]
+    fn audit(&self) -> Result<(), String> {
+        // Each retry follows a failure that is counted before it.
+        let retries = self.retries.load(Ordering::Acquire);
+        let stats = self.snapshot();
+        let right = retries <= stats.transient;
+        right
+            .then_some(())
+            .ok_or_else(|| format!("retry {}: {retries} retries of fewer failures: {stats:?}", self.name))
+    }
 }
 
 impl Drop for Counts {

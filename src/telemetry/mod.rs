@@ -44,6 +44,8 @@ pub use publish::{Publisher, publish};
 pub(crate) fn as_gauge(count: u64) -> f64 {
     count as f64
 }
+#[cfg(feature = "test-util")]
+pub(crate) use registry::audit_all;
 pub(crate) use {
     observations::Observations,
     registry::{Observe, Registration, register},

@@ -39,6 +39,12 @@ const AFTERLIFE: Duration = Duration::from_secs(600);
 pub(crate) trait Observe: Send + Sync {
     /// Reports every series of the component, those at 0 too. It must be quick, and must neither block nor build or drop a component.
     fn observe(&self, out: &mut Observations);
+
+    /// What is wrong with its books, if something is, by counts that do not come from them. At any moment, whatever else goes on.
+    #[cfg(feature = "test-util")]
+    fn audit(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 struct Member {
@@ -126,6 +132,14 @@ pub(super) fn read() -> Observations {
     // Only now: see the top. Where this is the last `Arc`, the component ends on this thread, and nothing is locked.
     drop(held);
     out
+}
+
+/// Audits every component that is alive, and says what is wrong.
+#[cfg(feature = "test-util")]
+pub(crate) fn audit_all() -> Vec<String> {
+    let mut held = Vec::new();
+    hold_all(&mut held);
+    held.iter().filter_map(|component| component.audit().err()).collect()
 }
 
 /// Upgrades every component that can be into `held`, which belongs to the caller so that not even a panic in here drops it under the lock.

@@ -26,7 +26,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub(crate) mod audit;
 mod contract;
+mod seed;
 mod sinks;
 
 use std::fmt;
@@ -35,8 +37,10 @@ use std::time::Duration;
 
 use crate::clock::{Clock, ManualTime};
 
+pub use audit::{Audit, violations};
 pub use contract::check_contract;
-pub use sinks::{Blocking, Failing, Gate, NotReadyYet, Panicking, Recording};
+pub use seed::Seed;
+pub use sinks::{Blocking, Failing, Flaky, Gate, NotReadyYet, Panicking, Recording, Slow};
 
 /// A clock that stands still until it is advanced. Clones are the same clock.
 #[derive(Clone)]

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::fmt::Debug;
+use std::io::Write;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
@@ -11,7 +12,7 @@ use std::task::{Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use sinkworks::test_util::{Gate, ManualClock};
+use sinkworks::test_util::{Gate, ManualClock, violations};
 use sinkworks::{
     CloseError, CloseReport, Delivery, DropReason, EventId, Failure, Journey, Ledger, Pool, Queue, Shutdown, Sink,
     WriteError, sink_fn,
@@ -20,8 +21,33 @@ use sinkworks::{
 /// How long a test may take that could deadlock.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+thread_local! {
+    static AUDITED: Audited = const { Audited };
+}
+
+/// Audits the books of every component when its thread, which is a test's, ends. Every helper here sees to it that there is one, so that no test has to.
+struct Audited;
+
+impl Drop for Audited {
+    fn drop(&mut self) {
+        let violations = if thread::panicking() { Vec::new() } else { violations() };
+        if !violations.is_empty() {
+            // The test has been told as passed by now: the whole file fails. Past the captured output, which is gone too.
+            let text = format!("the books are wrong at the end of a test: {violations:#?}\n");
+            std::io::stderr().write_all(text.as_bytes()).unwrap_or_default();
+            std::process::exit(101);
+        }
+    }
+}
+
+/// Has the calling test audited at its end.
+pub(crate) fn audited() {
+    AUDITED.with(|_| ());
+}
+
 /// Runs `body` on a thread of its own, and fails if it does not end.
 pub(crate) fn watched<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
+    audited();
     let (tell, ended) = mpsc::channel();
     let thread = thread::spawn(move || {
         // Told by its drop too, so that a panic is not taken for a deadlock.
@@ -35,6 +61,7 @@ pub(crate) fn watched<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'stat
 
 /// Calls `body` on `n` threads that begin together, and returns when all are done. It gets the number of its thread.
 pub(crate) fn concurrently(n: u64, body: impl Fn(u64) + Sync) {
+    audited();
     let start = Barrier::new(usize::try_from(n).unwrap());
     thread::scope(|scope| {
         for number in 0..n {
@@ -51,12 +78,14 @@ pub(crate) fn concurrently(n: u64, body: impl Fn(u64) + Sync) {
 
 /// A pool of one worker whose time stands still, and its clock.
 pub(crate) fn still_pool() -> (Pool, ManualClock) {
+    audited();
     let clock = ManualClock::new();
     (Pool::builder().threads(1).max_threads(1).clock(clock.clock()).build().unwrap(), clock)
 }
 
 /// A pool of one worker.
 pub(crate) fn lone_worker() -> Pool {
+    audited();
     Pool::dedicated("test").unwrap()
 }
 
@@ -88,6 +117,7 @@ pub(crate) fn assert_ledger<E: Send + 'static>(
 /// The same for a ledger out of a report.
 #[track_caller]
 pub(crate) fn assert_books(ledger: &Ledger, accepted: u64, delivered: u64, dropped: &[(DropReason, u64)]) {
+    audited();
     assert!(ledger.balances(), "{ledger:?}");
     let expected = |reason| dropped.iter().filter(|(known, _)| *known == reason).map(|(_, n)| n).sum::<u64>();
     let reasons = DropReason::ALL.map(|reason| (reason, ledger.dropped[reason]));
@@ -100,6 +130,7 @@ pub(crate) fn assert_books(ledger: &Ledger, accepted: u64, delivered: u64, dropp
 /// Closes a sink twice, which is fine, and writes to it, which is not.
 #[track_caller]
 pub(crate) fn assert_closes<E: ?Sized>(sink: &impl Sink<E>, event: &E) {
+    audited();
     for time in ["first", "second"] {
         let answer = sink.close(Shutdown::Drain);
         assert!(answer.is_ok(), "the {time} close: {answer:?}");
