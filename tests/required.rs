@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use common::{Desk, assert_ledger, offer, still_pool};
+use common::{Desk, assert_ledger, offer, still_pool, watched};
 use sinkworks::test_util::{Failing, ManualClock, NotReadyYet, Panicking, Recording, check_contract};
 use sinkworks::{
     Breaker, Broadcaster, Class, DropReason, Failure, Journey, Overflow, Queue, RequiredSinkError, Shutdown, Sink,
@@ -418,4 +418,47 @@ fn a_broadcaster_with_required_sinks_keeps_the_contract() {
         broadcaster.retrying(Breaker::new(1, Duration::from_millis(1)))
     };
     check_contract(failing, &1);
+}
+
+/// A writer that waits for a sink's room, and nobody will ever make any: taking the sink away lets the writer go.
+#[test]
+fn a_writer_that_waits_for_a_sink_that_is_removed_goes_on() {
+    watched(|| {
+        let (pool, _clock) = still_pool();
+        let stuck = Queue::builder(Desk::default()).pool(&pool).capacity(1).build().unwrap();
+        let seen = Recording::new();
+        let broadcaster = Broadcaster::new();
+        broadcaster.add(stuck.clone()).unwrap();
+        broadcaster.add(seen.clone()).unwrap();
+        broadcaster.write(&1_u64).unwrap();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| broadcaster.write(&2));
+            // The others have the event before the writer waits.
+            while seen.len() < 2 {
+                std::thread::yield_now();
+            }
+            broadcaster.remove(&stuck).unwrap();
+            writer.join().unwrap().unwrap();
+        });
+        assert_eq!((seen.events(), broadcaster.lost()[DropReason::Abandoned]), (vec![1, 2], 1));
+        broadcaster.write(&3).unwrap();
+        broadcaster.close(Shutdown::Drain).unwrap();
+        assert_eq!(seen.events(), [1, 2, 3]);
+    });
+}
+
+/// The same for a queue in front, which is woken.
+#[test]
+fn a_queue_whose_event_waits_for_a_sink_that_is_removed_is_woken() {
+    let (pool, _clock) = still_pool();
+    let desk = Desk::default();
+    let broadcaster = Broadcaster::new();
+    let id = broadcaster.add(desk).unwrap();
+    let queue = Queue::builder(broadcaster.clone()).pool(&pool).build().unwrap();
+    queue.send(1_u64).unwrap();
+    pool.wait_idle();
+    assert_eq!(queue.ledger().pending, 1);
+    broadcaster.remove_id(id).unwrap();
+    pool.wait_idle();
+    assert_eq!((queue.ledger().delivered, broadcaster.lost()[DropReason::Abandoned]), (1, 1));
 }

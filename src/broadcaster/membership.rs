@@ -9,6 +9,7 @@ use crate::block;
 use crate::clock::saturating_add;
 use crate::error::WriteError;
 use crate::sink::{Sink, SinkId};
+use crate::sync::atomic::{Ordering, fence};
 use crate::sync::lock;
 
 impl<E: ?Sized + 'static> Broadcaster<E> {
@@ -68,7 +69,8 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
         Ok(id)
     }
 
-    /// Removes a sink without closing it, and says whether it was there. Returns at once: a write that is under way may still reach it.
+    /// Removes a sink without closing it, and says whether it was there. Returns at once: a write that is under way may still reach it. An event that waits
+    /// since the sink was not ready waits no longer; for this sink it is counted as [lost](Self::lost), abandoned.
     ///
     /// # Errors
     ///
@@ -94,6 +96,13 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
         }
         // Before `before`, which may be the sink's last owner.
         drop(leaving);
+        if removed {
+            // Pairs with the fence in `WaitList::register`: either who waits for this sink sees that it is gone, or this sees who waits.
+            fence(Ordering::SeqCst);
+            if !self.0.waiting.is_empty() {
+                self.0.waiting.wake_all();
+            }
+        }
         if before.closed { Err(WriteError::Closed) } else { Ok(removed) }
     }
 

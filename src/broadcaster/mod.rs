@@ -25,6 +25,7 @@ use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
 use crate::telemetry::{Observations, Observe, Registration, as_gauge, names as metric, register};
+use crate::wakers::WaitList;
 use close::Closing;
 use list::{Gone, List};
 
@@ -77,6 +78,8 @@ struct Inner<E: ?Sized> {
     closing: Mutex<Option<Closing<E>>>,
     /// Sinks that were removed and that a write may still reach.
     leaving: Mutex<Vec<(SinkId, Weak<Gone>)>>,
+    /// Events that some sink was not ready for.
+    waiting: Arc<WaitList>,
     registration: Registration,
 }
 
@@ -120,6 +123,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
             lost: Mutex::default(),
             closing: Mutex::new(None),
             leaving: Mutex::default(),
+            waiting: Arc::default(),
             registration: register(this.clone()),
         }))
     }
@@ -207,7 +211,7 @@ impl<E: ?Sized + 'static> Sink<E> for Broadcaster<E> {
     fn try_write(&self, event: &E, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
         if let Some(saved) = delivery.resume() {
             let rest = self.offer_again(saved, event, delivery);
-            return Self::conclude(rest, delivery);
+            return self.conclude(rest, delivery);
         }
         self.0.read(|list| {
             if list.closed {
@@ -215,7 +219,7 @@ impl<E: ?Sized + 'static> Sink<E> for Broadcaster<E> {
             }
             self.0.writes.fetch_add(1, Ordering::Relaxed);
             let rest = self.offer_first(&list.members, event, delivery);
-            Self::conclude(rest, delivery)
+            self.conclude(rest, delivery)
         })
     }
 

@@ -21,6 +21,7 @@ use crate::ledger::DropReason;
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::Ordering;
 use crate::sync::lock;
+use crate::wakers::Ticket;
 
 /// How many sinks' cache lines are fetched together. A write to an idle queue is little more than two cache misses, and its locked instructions keep the
 /// processor from fetching the next queue's lines meanwhile; eight at a time took a quarter off a broadcast to a thousand idle queues.
@@ -38,6 +39,8 @@ pub(super) struct Rest<E: ?Sized> {
     waiting: Vec<(Shared<E>, Journey)>,
     /// When the first of them may be ready. None if nobody waits.
     wait: Option<Wait>,
+    /// Among those that are woken when a sink is removed, since it may be one of these.
+    ticket: Option<Ticket>,
     /// Required ones that have answered otherwise.
     refused: Vec<Refused<E>>,
 }
@@ -50,7 +53,7 @@ struct Refused<E: ?Sized> {
 
 impl<E: ?Sized> Default for Rest<E> {
     fn default() -> Self {
-        Self { waiting: Vec::new(), wait: None, refused: Vec::new() }
+        Self { waiting: Vec::new(), wait: None, ticket: None, refused: Vec::new() }
     }
 }
 
@@ -98,14 +101,23 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
     /// Offers an event again: to the sinks that were not ready, or if there are none, to those that refused it and may take it now.
     #[cold]
     pub(super) fn offer_again(&self, saved: Rest<E>, event: &E, delivery: &mut Delivery<'_>) -> Rest<E> {
-        let mut rest = Rest::default();
-        let mut offers = saved.waiting;
+        let mut rest = Rest { ticket: saved.ticket, ..Rest::default() };
+        let mut offers = Vec::new();
+        for (entry, journey) in saved.waiting {
+            if self.has(&entry) {
+                offers.push((entry, journey));
+            } else {
+                // Who removes a sink that is not ready does not want events to wait for it.
+                self.lose(DropReason::Abandoned);
+                discard((entry, journey));
+            }
+        }
         for refused in saved.refused {
             if saved.wait.is_some() {
                 // The attempt is still under way.
                 rest.refused.push(refused);
-            } else if !self.0.read(|list| list.get(refused.entry.id).is_some()) {
-                // Who removes a sink that fails does not want events to wait for it.
+            } else if !self.has(&refused.entry) {
+                // Nor for one that fails.
                 discard(refused);
             } else if transient(&refused.error).is_some() {
                 let Refused { entry, journey, error } = refused;
@@ -124,18 +136,30 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
         rest
     }
 
+    /// Whether the sink has not been removed.
+    fn has(&self, entry: &Shared<E>) -> bool {
+        self.0.read(|list| list.get(entry.id).is_some())
+    }
+
     /// The broadcast's own answer.
     #[inline]
-    pub(super) fn conclude(rest: Rest<E>, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
-        if rest.wait.is_none() && rest.refused.is_empty() { Ok(()) } else { Err(Self::fail(rest, delivery)) }
+    pub(super) fn conclude(&self, rest: Rest<E>, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
+        if rest.wait.is_none() && rest.refused.is_empty() { Ok(()) } else { Err(self.fail(rest, delivery)) }
     }
 
     #[cold]
-    fn fail(rest: Rest<E>, delivery: &mut Delivery<'_>) -> WriteError {
-        if let Some(wait) = rest.wait {
+    fn fail(&self, mut rest: Rest<E>, delivery: &mut Delivery<'_>) -> WriteError {
+        if let Some(mut wait) = rest.wait {
+            discard(self.0.waiting.register(&mut rest.ticket, delivery.waker()));
+            // A sink that was removed before the registration has woken nobody.
+            if !rest.waiting.iter().all(|(entry, _)| self.has(entry)) {
+                wait = wait.earlier(Wait { until: Some(delivery.now()) });
+            }
             delivery.save(rest);
             return WriteError::NotReady(wait);
         }
+        // Nobody waits for a removal.
+        rest.ticket = None;
         let refused = rest.refused.iter().map(|refused| (refused.entry.id, refused.error.clone())).collect();
         let failure = RequiredSinkError { refused }.into_failure();
         if failure.class() == Class::Transient {
