@@ -2,12 +2,13 @@
 //!
 //! The modules in the order in which to read them: [`table`] knows the names; [`boards`] says what is on each dashboard, and [`grafana`] makes
 //! JSON of it; [`rules`] are the recording rules and alerts; [`files`] writes them all. [`lint`] reads what was written as
-//! a stranger would.
+//! a stranger would, and [`live`] runs every expression against a real Prometheus.
 
 pub mod boards;
 pub mod expr;
 pub mod files;
 pub mod grafana;
 pub mod lint;
+pub mod live;
 pub mod rules;
 pub mod table;

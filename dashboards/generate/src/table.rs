@@ -18,14 +18,13 @@ const ANNOUNCED: [(&str, Kind, &str); 4] = [
 
 /// What is not the crate's: from Prometheus itself for each scrape, and the standard metrics of a process, which services have
 /// from a library such as metrics-process.
-const FOREIGN: [(&str, Kind); 9] = [
+const FOREIGN: [(&str, Kind); 8] = [
     ("up", Kind::Gauge),
     ("scrape_duration_seconds", Kind::Gauge),
     ("scrape_samples_scraped", Kind::Gauge),
     ("process_cpu_seconds_total", Kind::Counter),
     ("process_resident_memory_bytes", Kind::Gauge),
     ("process_open_fds", Kind::Gauge),
-    ("process_max_fds", Kind::Gauge),
     ("process_threads", Kind::Gauge),
     ("process_start_time_seconds", Kind::Gauge),
 ];

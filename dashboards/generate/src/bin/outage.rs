@@ -5,9 +5,9 @@
 //! 150 events a second ─> Broadcaster "relay" ─┬─> Queue "webhook" ─> RetryingSink (Breaker) ─> a receiver that goes down
 //!                                             ├─> Queue "archive", 400 events, drops the oldest ─> RetryingSink ─> the same receiver
 //!                                             ├─> Queue "mirror", 64 KiB, refuses more ─> a receiver that is slow meanwhile
-//!                                             ├─> Channel "console", 50 events ─> a reader that is too slow
+//!                                             ├─> Channel "console", 50 events ─> a reader that is too slow meanwhile
 //!                                             └─> a sink that closes when the receiver goes down
-//! Queue "partner" ─> a receiver that never answers    Queues "report" on a pool of one thread, which is too few
+//! Queue "partner" ─> a receiver that never works     Queues "report" on a pool of one thread, which is too few
 //! Queue "dead" gets the letters of "webhook" and "archive"; Queue "dead-mirror" has room for one, and loses the others
 //! ```
 //!
@@ -24,7 +24,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sinkworks::{
     Breaker, BreakerState, Broadcaster, Channel, DeadLetter, ExponentialBackoff, Failure, Overflow, Pool, Queue,
-    RetryStats, RetryingSink, Shutdown, Sink, WriteError, sink_fn,
+    RecvError, RetryStats, RetryingSink, Shutdown, Sink, WriteError, sink_fn,
 };
 
 const PER_SECOND: u32 = 150;
@@ -114,11 +114,11 @@ fn watch_process() -> thread::JoinHandle<()> {
     })
 }
 
-/// Never lets the queues become empty.
+/// Never lets the queues become empty, even if this thread gets no processor for a second or two.
 fn keep_busy(reports: &[Queue<u64>]) {
     loop {
         for queue in reports {
-            while queue.ledger().pending < 20 {
+            while queue.ledger().pending < 100 {
                 if queue.send(0).is_err() {
                     return;
                 }
@@ -141,7 +141,7 @@ struct Pipeline {
     dead: Queue<DeadLetter<u64>>,
     dead_mirror: Queue<DeadLetter<u64>>,
     console: Channel<u64>,
-    breaker: Breaker,
+    breakers: [Breaker; 2],
     retrying: Vec<(&'static str, Stats)>,
 }
 
@@ -179,13 +179,24 @@ impl Pipeline {
         let mirror = Queue::builder(slow).name("mirror").capacity_bytes(64 * 1024, |_| WEIGHT);
         let mirror = mirror.overflow(Overflow::Reject).dead_letters(&dead_mirror).build()?;
 
-        let silent = Arc::new(RetryingSink::named("partner", sink_fn(|_: &u64| refuse()), backoff()?)?);
+        // Its probes hang, so that this breaker is half-open for longer than it is open.
+        let silent = sink_fn(|_: &u64| {
+            thread::sleep(Duration::from_millis(400));
+            refuse()
+        });
+        let lonely = Breaker::builder().name("partner").threshold(2).backoff(Duration::from_millis(200)).build()?;
+        let silent = Arc::new(RetryingSink::named("partner", silent, lonely.clone())?);
         let partner = Queue::builder(silent.clone()).name("partner").build()?;
 
         let narrow = Pool::builder().name("narrow").threads(1).max_threads(1).build()?;
         let report = || {
             let work = sink_fn(|_: &u64| {
-                thread::sleep(Duration::from_millis(2));
+                // Some of it is real work, for the panel of the processor.
+                let began = Instant::now();
+                while began.elapsed() < Duration::from_millis(3) {
+                    std::hint::spin_loop();
+                }
+                thread::sleep(Duration::from_millis(7));
                 Ok(())
             });
             Queue::builder(work).name("report").pool(&narrow).build()
@@ -194,12 +205,11 @@ impl Pipeline {
 
         let (console, samples) =
             Channel::builder().name("console").capacity(50).overflow(Overflow::DropOldest).build()?;
+        let busy = world.clone();
         thread::spawn(move || {
-            loop {
-                match samples.recv() {
-                    Err(sinkworks::RecvError::Closed) => return,
-                    _ => thread::sleep(Duration::from_millis(8)),
-                }
+            // That it has missed some does not end it.
+            while samples.recv() != Err(RecvError::Closed) {
+                thread::sleep(Duration::from_millis(if busy.is_down() { 12 } else { 3 }));
             }
         });
         let ending = world.clone();
@@ -216,7 +226,19 @@ impl Pipeline {
             ("archive", Box::new(move || store.stats())),
             ("partner", Box::new(move || silent.stats())),
         ];
-        Ok(Self { relay, webhook, archive, mirror, partner, reports, dead, dead_mirror, console, breaker, retrying })
+        Ok(Self {
+            relay,
+            webhook,
+            archive,
+            mirror,
+            partner,
+            reports,
+            dead,
+            dead_mirror,
+            console,
+            breakers: [breaker, lonely],
+            retrying,
+        })
     }
 
     fn feed(&self, how_long: Duration) {
@@ -235,16 +257,16 @@ impl Pipeline {
 
     fn close(&self) {
         let _ = self.relay.close(Shutdown::within(Duration::from_secs(3)));
-        for queue in self.reports.iter().chain([&self.partner]) {
+        let stopped = || self.reports.iter().chain([&self.partner]);
+        for queue in stopped() {
             let _ = queue.close(Shutdown::Abort);
         }
         for queue in [&self.dead, &self.dead_mirror] {
             let _ = queue.close(Shutdown::Drain);
         }
         // An abort does not wait for the write that is under way.
-        let busy = || self.reports.iter().any(|queue| queue.ledger().pending > 0);
         let began = Instant::now();
-        while busy() && began.elapsed() < Duration::from_secs(5) {
+        while stopped().any(|queue| queue.ledger().pending > 0) && began.elapsed() < Duration::from_secs(5) {
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -261,9 +283,11 @@ impl Pipeline {
                 "sink={name} ok={ok} transient={transient} permanent={permanent} closed={closed} retries={retries}"
             );
         }
-        let [closed, open, half_open] = [BreakerState::Closed, BreakerState::Open, BreakerState::HalfOpen]
-            .map(|state| self.breaker.transitions_to(state));
-        println!("breaker={} closed={closed} open={open} half_open={half_open}", self.breaker.name());
+        for breaker in &self.breakers {
+            let [closed, open, half_open] = [BreakerState::Closed, BreakerState::Open, BreakerState::HalfOpen]
+                .map(|state| breaker.transitions_to(state));
+            println!("breaker={} closed={closed} open={open} half_open={half_open}", breaker.name());
+        }
         let (writes, evictions) = (self.relay.writes(), self.relay.evictions());
         println!("broadcaster={} writes={writes} evictions={evictions}", self.relay.name());
         let lagged = self.console.ledger().dropped.total();

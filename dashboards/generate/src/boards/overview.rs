@@ -160,7 +160,7 @@ fn losses() -> Vec<Item> {
             "Dead letters",
             "Letters a second about dropped events: written, or lost because their queue did not take them.",
             &[(
-                "sum by (queue, outcome) (rate(@queue_dead_letters_total[$__rate_interval]))",
+                "sum by (queue, outcome) (rate(@queue_dead_letters_total[$__rate_interval])) > 0",
                 "{{queue}}, {{outcome}}",
             )],
         )
@@ -242,7 +242,7 @@ fn fan_out() -> Vec<Item> {
             "Not taken by best-effort sinks",
             "Events a second that a best-effort sink of the broadcaster did not take, and why.",
             &[(
-                "sum by (broadcaster, reason) (rate(@broadcaster_dropped_total[$__rate_interval]))",
+                "sum by (broadcaster, reason) (rate(@broadcaster_dropped_total[$__rate_interval])) > 0",
                 "{{broadcaster}}, {{reason}}",
             )],
         )

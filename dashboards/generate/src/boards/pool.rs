@@ -121,8 +121,8 @@ fn process() -> Vec<Item> {
             Lines,
             "short",
             "Open files",
-            "Open file descriptors of each process, connections among them, and how many it may have.",
-            &[("@process_open_fds", "{{instance}}"), ("@process_max_fds", "{{instance}}, bound")],
+            "Open file descriptors of each process, connections among them.",
+            &[("@process_open_fds", "{{instance}}")],
         )
         .into(),
         panel(
