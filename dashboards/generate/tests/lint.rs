@@ -52,8 +52,12 @@ fn every_metric_of_the_crate_is_on_a_dashboard() {
 fn names_and_places_are_unique() {
     let uids: Vec<_> = boards::all().iter().map(|board| board.uid).collect();
     assert_eq!(uids.len(), 4);
-    for board in boards(&Table::complete()) {
+    for board in boards(&Table::complete()).into_iter().chain(boards(&Table::default())) {
         let panels = board["panels"].as_array().unwrap();
+        for (panel, next) in panels.iter().zip(panels.iter().skip(1).map(Some).chain([None])) {
+            let is_followed = next.is_some_and(|next| next["type"] != "row");
+            assert!(panel["type"] != "row" || is_followed, "row {} is empty", panel["title"]);
+        }
         let mut cells = std::collections::HashSet::new();
         for panel in panels {
             let [x, y, w, h] = ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());

@@ -148,6 +148,7 @@ fn flow() -> Vec<Item> {
 fn time() -> Vec<Item> {
     let waits = |title, description, quantiles| panel(Lines, "s", title, description, quantiles);
     vec![
+        Item::Row("Time"),
         waits(
             "Wait in the queue",
             "Time that an event was in the queue until it left: for half of them, for nine of ten, and for 99 of a hundred, at most this. Sampled.",
