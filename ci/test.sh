@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Every check of the project, one after the other. Usage: ci/test.sh, from any directory.
 #
-# Needs Rust. What else is missing is installed: rustfmt and clippy by rustup, a C compiler (which links every program, and compiles
-# the TLS of the feature `webhook`) by apt-get where that is Debian's and this is root. Where it cannot be, the script says so and fails.
+# Needs Rust. What else is missing is installed: rustfmt and clippy by rustup; a C compiler (which links every program, and compiles
+# the TLS of the feature `webhook`) and prometheus by apt-get where that is Debian's and this is root. Where it cannot be, the script says
+# so and fails.
 #
 # Each step says its name and, when it has succeeded, how long it took. The last line says that all have passed. The exit status
 # is 0 only then.
@@ -130,6 +131,7 @@ run "tests: unit, integration, documentation" cargo test --locked
 run "tests that measure, in release" measuring_tests
 run "documentation" documentation
 run "demonstration" demonstration
+run "dashboards and alerts, with a real Prometheus" ci/dashboards.sh
 run "comparison with its peers, promised ratios" cargo run --locked --release -p compare -- --check
 run "models of the concurrency" ci/loom.sh
 
