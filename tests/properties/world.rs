@@ -505,10 +505,6 @@ pub(crate) fn with_threads(plan: &Plan) {
         // Frees the writers.
         let how = world.when(plan.end.unwrap_or(How::Drain));
         let _begun = root.poll_close(how, Waker::noop());
-        // A writer may wait for room in a sink that was removed, which closes with nobody.
-        for child in world.fans.iter().flat_map(|site| &site.children).filter(|child| !child.constant) {
-            let _begun = child.sink.as_ref().map(|sink| sink.poll_close(Shutdown::Drain, Waker::noop()));
-        }
     });
     drop(root);
     world.finish(plan);
