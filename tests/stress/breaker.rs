@@ -109,7 +109,8 @@ impl Scene for BreakerScene {
     ];
 
     fn set(rng: &mut Rng) -> Self {
-        let builder = Breaker::builder().name(NAME).threshold(rng.u32(1..3)).probes(rng.u32(1..3));
+        let builder =
+            Breaker::builder().name(NAME).probe_timeout(10 * LONG).threshold(rng.u32(1..3)).probes(rng.u32(1..3));
         let breaker = builder.backoff(Duration::from_micros(rng.u64(1..200))).build().unwrap();
         let ailing = Arc::new(Ailing::default());
         let retry = Arc::new(RetryingSink::named(NAME, ailing.clone(), breaker.clone()).unwrap());

@@ -24,7 +24,9 @@ pub(crate) struct BroadcasterScene {
     closed: AtomicBool,
     /// How often the visitor was said to have been there when it was removed.
     removals: AtomicU64,
-    /// Whether a guest was added as required.
+    /// Whether a guest was added.
+    added: [AtomicBool; 2],
+    /// Whether it was as required.
     required: [AtomicBool; 2],
 }
 
@@ -107,7 +109,10 @@ impl Scene for BroadcasterScene {
             scene.on(actor, |broadcaster, actor| {
                 let guest = &scene.guests[actor.number];
                 match broadcaster.add(guest.clone()) {
-                    Ok(id) => assert_eq!(id, guest.id),
+                    Ok(id) => {
+                        assert_eq!(id, guest.id);
+                        scene.added[actor.number].store(true, Ordering::Release);
+                    }
                     Err(error) => scene.expect_closed(&error),
                 }
             });
@@ -207,14 +212,16 @@ impl Scene for BroadcasterScene {
             readded: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             removals: AtomicU64::new(0),
+            added: Default::default(),
             required: Default::default(),
         }
     }
 
     fn settle(self, _: &mut Rng) {
-        let Self { handles, anchor, visitor, guests, accounts, readded, closed, removals, required } = self;
+        let Self { handles, anchor, visitor, guests, accounts, readded, closed, removals, added, required } = self;
         let answers = accounts.read();
         let [a, b] = handles.map(|handle| handle.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let removals = removals.into_inner();
         let (readded, closed) = (readded.into_inner(), closed.into_inner());
         let context =
             (&answers, anchor.seen(), visitor.leaf.seen(), anchor.manner, visitor.leaf.manner, readded, closed);
@@ -227,10 +234,19 @@ impl Scene for BroadcasterScene {
             readded || !visitor.reached.load(Ordering::Acquire),
             "written to after it was out of reach: {context:x?}"
         );
-        assert!(readded || removals.into_inner() <= 1, "removed twice: {context:x?}");
+        assert!(readded || removals <= 1, "removed twice: {context:x?}");
         let required = required.map(AtomicBool::into_inner);
         assert!(answers.failed.is_empty() || required[0] || required[1], "{context:x?}");
         if let Some(broadcaster) = a.or(b) {
+            // No change of the list has undone another.
+            match broadcaster.remove_id(visitor.leaf.id) {
+                Ok(there) => assert!(!closed && (readded || removals == 0 || !there), "it came back: {context:x?}"),
+                Err(_) => assert!(closed, "{context:x?}"),
+            }
+            for (guest, added) in guests.iter().zip(added.map(AtomicBool::into_inner)) {
+                let there = broadcaster.remove_id(guest.id);
+                assert!(!added || guest.refused() > 0 || there.unwrap_or(true), "it was added: {context:x?}");
+            }
             let refused = |leaf: &Leaf, required: bool| if required { 0 } else { leaf.refused() };
             let lost = anchor.refused()
                 + visitor.leaf.refused()

@@ -19,6 +19,8 @@ pub(crate) struct ChannelScene {
     accounts: Accounts,
     /// What each actor has received, and the conductor.
     received: [Mutex<Vec<u64>>; 3],
+    /// Whether a writer that waits gets room, rather than the end.
+    generous: bool,
     /// How many the receivers were told to have missed.
     missed: AtomicU64,
 }
@@ -36,6 +38,12 @@ impl ChannelScene {
         if let Some(receiver) = &*self.receiver.read().unwrap_or_else(PoisonError::into_inner) {
             act(receiver);
         }
+    }
+
+    /// On behalf of the conductor.
+    fn receive_one(&self) -> bool {
+        let Ok(receiver) = self.receiver.try_read() else { return false };
+        receiver.as_ref().is_some_and(|receiver| self.goes_on(CONDUCTOR, receiver.try_recv()))
     }
 
     fn note(&self, by: usize, answer: Result<u64, RecvError>) {
@@ -168,23 +176,28 @@ impl Scene for ChannelScene {
             policy,
             accounts,
             received: Default::default(),
+            generous: rng.bool(),
             missed: AtomicU64::new(0),
         }
     }
 
-    /// Makes room for writers that wait, and then closes for readers that do.
+    /// Makes room for writers that wait, and closes for readers that do. Or closes at once, which must free the writers too.
     fn release(&self) {
-        if let Ok(receiver) = self.receiver.try_read() {
-            if let Some(receiver) = &*receiver {
-                self.note(CONDUCTOR, receiver.try_recv());
-            }
+        if self.generous && self.receive_one() {
+            return;
         }
+        let mut closed = false;
         for handle in &self.handles {
             if let Ok(handle) = handle.try_lock() {
                 if let Some(channel) = &*handle {
                     channel.close(Shutdown::Drain).unwrap();
+                    closed = true;
                 }
             }
+        }
+        // The writer that waits has the only handle.
+        if !closed {
+            self.receive_one();
         }
     }
 

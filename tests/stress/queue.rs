@@ -37,6 +37,8 @@ pub(crate) struct QueueScene {
     /// Closed in a way that may abandon events, or by whoever.
     hurried: AtomicBool,
     closed: AtomicBool,
+    /// What closes have reported.
+    reports: Mutex<Vec<Ledger>>,
 }
 
 impl QueueScene {
@@ -62,6 +64,7 @@ impl QueueScene {
             let now = queue.ledger();
             assert!(entry.balances(), "{entry:?}");
             assert_eq!(entry.accepted, now.accepted, "accepted after the report: {entry:?}, {now:?}");
+            self.reports.lock().unwrap_or_else(PoisonError::into_inner).push(*entry);
             assert!(entry.pending == 0 || how != Shutdown::Drain, "drained, and yet pending: {entry:?}");
         });
     }
@@ -120,6 +123,7 @@ impl Scene for QueueScene {
                 let before = queue.ledger();
                 let after = queue.ledger();
                 observe(&before);
+                assert!(queue.capacity().is_none_or(|capacity| before.pending <= capacity), "{before:?}");
                 observe(&after);
                 assert!(before.accepted <= after.accepted && before.delivered <= after.delivered);
             });
@@ -180,11 +184,19 @@ impl Scene for QueueScene {
             accounts.note(event, &queue.try_send(event).map_err(|refused| refused.error));
         }
         let handles = [Mutex::new(Some(queue.clone())), Mutex::new(Some(queue))];
-        Self { handles, leaf, policy, accounts, hurried: AtomicBool::new(false), closed: AtomicBool::new(false) }
+        Self {
+            handles,
+            leaf,
+            policy,
+            accounts,
+            hurried: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            reports: Mutex::default(),
+        }
     }
 
     fn settle(self, rng: &mut Rng) {
-        let Self { handles, leaf, policy, accounts, hurried, closed } = self;
+        let Self { handles, leaf, policy, accounts, hurried, closed, reports } = self;
         let answers = accounts.read();
         let [a, b] = handles.map(|handle| handle.into_inner().unwrap_or_else(PoisonError::into_inner));
         let hurried = hurried.into_inner();
@@ -196,6 +208,11 @@ impl Scene for QueueScene {
             let closed = closed.into_inner() || policy == Some(Overflow::Disconnect);
             check_books(&queue.ledger(), &answers, &leaf, policy, hurried || closed);
             assert_eq!(queue.bytes().unwrap_or(0), 0, "bytes of nothing");
+            let most = queue.high_water();
+            assert!(queue.capacity().is_none_or(|capacity| most <= capacity), "{most} were pending");
+            for report in reports.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                check_report(&report, &queue.ledger());
+            }
         } else {
             eventually(|| leaf.is_closed());
             let lossless = !hurried && policy.is_none() && matches!(leaf.manner, Manner::Takes | Manner::Slow);
@@ -206,6 +223,16 @@ impl Scene for QueueScene {
         // Nothing holds the queue any more.
         eventually(|| Arc::strong_count(&leaf) == 1);
     }
+}
+
+/// What a report said stays true: only what was in flight was still to be decided.
+#[track_caller]
+fn check_report(report: &Ledger, end: &Ledger) {
+    assert_eq!(report.accepted, end.accepted, "accepted after the report: {report:?}, {end:?}");
+    let decided = end.delivered - report.delivered;
+    assert!(decided <= report.pending, "given up, and yet delivered: {report:?}, {end:?}");
+    let lost = DropReason::ALL.iter().all(|reason| report.dropped[*reason] <= end.dropped[*reason]);
+    assert!(lost, "dropped, and yet not: {report:?}, {end:?}");
 }
 
 #[track_caller]
