@@ -102,6 +102,11 @@ impl Scene for PoolScene {
         Self { handles, queue: Mutex::new(Some(queue)), leaf, accounts: Accounts::default() }
     }
 
+    /// The threads of thousands of pools have ended.
+    fn leave() {
+        eventually(|| crate::watchdog::threads("sinkworks-") < 64);
+    }
+
     /// The queue's work is done, though nobody else holds the pool; then its threads let everything go.
     fn settle(self, _: &mut Rng) {
         let Self { handles, queue, leaf, accounts } = self;

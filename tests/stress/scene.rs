@@ -27,6 +27,9 @@ pub(crate) trait Scene: Send + Sync + Sized + 'static {
     /// Called again and again while an actor waits for somebody who is not in the pair: for room, an event, a breaker.
     fn release(&self) {}
 
+    /// All rounds are over.
+    fn leave() {}
+
     /// Both operations have returned: sees that the contract was kept. May wait for what must happen by itself.
     fn settle(self, rng: &mut Rng);
 }

@@ -69,6 +69,8 @@ fn conduct<S: Scene>(seed: u64, time: Duration, pulse: &Arc<Pulse>) {
     }
     let rounds = passes * S::BATCH;
     println!("stress: {}: {} pairs, at least {rounds} rounds each in {:.1?}", S::NAME, pairs.len(), began.elapsed());
+    doing("leaving");
+    S::leave();
     doing("dismissing the actors");
     troupe.into_iter().for_each(Player::dismiss);
     doing("nothing more");

@@ -91,6 +91,13 @@ pub(crate) fn states() -> String {
     text
 }
 
+/// How many threads of the process have a name that begins so, on Linux.
+pub(crate) fn threads(prefix: &str) -> usize {
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let names = tasks.map(|task| fs::read_to_string(task.path().join("comm")).unwrap_or_default());
+    names.filter(|name| name.starts_with(prefix)).count()
+}
+
 fn state_of(task: &Path) -> String {
     let read = |file: &str| {
         fs::read_to_string(task.join(file)).map_or_else(|error| error.kind().to_string(), |text| text.trim().to_owned())
