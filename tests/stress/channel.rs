@@ -10,7 +10,7 @@ use sinkworks::{Channel, Delivery, DropReason, Overflow, Receiver, RecvError, Sh
 
 use crate::accounts::{Accounts, assert_proper};
 use crate::queue::{NAME, POLICIES};
-use crate::scene::{Actor, Operation, PRELUDE, Scene, event};
+use crate::scene::{Actor, Operation, PRELUDE, Scene, event, eventually};
 
 pub(crate) struct ChannelScene {
     handles: [Mutex<Option<Channel<u64>>>; 2],
@@ -96,6 +96,18 @@ impl Scene for ChannelScene {
                 }
             });
         }),
+        // Each comes when a reader that has emptied the channel is about to park.
+        Operation::new("send(when empty)", |scene, actor| {
+            scene.on(actor, |channel, actor| {
+                for _ in 0..8 {
+                    let event = actor.event();
+                    scene.accounts.note(event, &channel.send(event).map_err(|refused| refused.error));
+                    let empty = || channel.ledger().pending == 0 || scene.readers.load(Ordering::Acquire) == 0;
+                    eventually(empty);
+                    actor.dawdle();
+                }
+            });
+        }),
         Operation::new("write", |scene, actor| {
             scene.on(actor, |channel, actor| {
                 let event = actor.event();
@@ -140,6 +152,15 @@ impl Scene for ChannelScene {
             scene.reading(|receiver| {
                 scene.readers.fetch_add(1, Ordering::AcqRel);
                 scene.note(actor.number, receiver.recv());
+                scene.readers.fetch_sub(1, Ordering::AcqRel);
+            });
+        }),
+        Operation::new("recv(many)", |scene, actor| {
+            scene.reading(|receiver| {
+                scene.readers.fetch_add(1, Ordering::AcqRel);
+                for _ in 0..6 {
+                    scene.note(actor.number, receiver.recv());
+                }
                 scene.readers.fetch_sub(1, Ordering::AcqRel);
             });
         }),

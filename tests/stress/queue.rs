@@ -86,6 +86,17 @@ impl Scene for QueueScene {
                 }
             });
         }),
+        // Each comes when the turn before it is about to end: none may be left lying.
+        Operation::new("send(when empty)", |scene, actor| {
+            scene.on(actor, |queue, actor| {
+                for _ in 0..8 {
+                    let event = actor.event();
+                    scene.accounts.note(event, &queue.send(event).map_err(|refused| refused.error));
+                    eventually(|| queue.ledger().pending == 0);
+                    actor.dawdle();
+                }
+            });
+        }),
         Operation::new("try_send", |scene, actor| {
             scene.on(actor, |queue, actor| {
                 let event = actor.event();
