@@ -8,7 +8,7 @@
 # - thread: ThreadSanitizer. Needs a nightly toolchain and its source of std, which is built instrumented too: the component rust-src. It does not model
 #   stand-alone fences: where an ordering rests on `fence(SeqCst)` alone, as the wake-ups here do, it cannot tell that it is missing, and may report a race on data
 #   published through one. Those protocols are the loom models' affair. It does see every unsynchronised access to plain memory.
-# - valgrind: memcheck on the tests of the queue, the channel and receipts. It runs one thread at a time, so it sees few interleavings.
+# - valgrind: memcheck on tests whose time does not depend on threads running at once: it runs one at a time, and sees few interleavings.
 #
 # SINKWORKS_STRESS_SECONDS sets how long each component is played; each pair is played once at least.
 set -euo pipefail
@@ -51,7 +51,7 @@ memcheck() {
     fi
     # Leaks are no errors here: the threads of the global pool live until the process ends.
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --error-exitcode=9 --fair-sched=yes" \
-        cargo test --locked --test queue --test channel --test receipts -- --test-threads=1
+        cargo test --locked --test sequences --test receipts --test required -- --test-threads=1
 }
 
 [[ $# -gt 0 ]] || set -- address thread valgrind

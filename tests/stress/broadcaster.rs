@@ -117,6 +117,18 @@ impl Scene for BroadcasterScene {
                 }
             });
         }),
+        // Nobody else touches this guest: no change of the list undoes another.
+        Operation::new("add(and remove)", |scene, actor| {
+            scene.on(actor, |broadcaster, actor| {
+                let guest = &scene.guests[actor.number];
+                for _ in 0..10 {
+                    match (broadcaster.add(guest.clone()), broadcaster.remove_id(guest.id)) {
+                        (Ok(_), Ok(there)) => assert!(there || guest.refused() > 0, "added, and not there"),
+                        (_, Err(error)) | (Err(error), _) => return scene.expect_closed(&error),
+                    }
+                }
+            });
+        }),
         Operation::new("add(again)", |scene, actor| {
             scene.on(actor, |broadcaster, _| {
                 scene.readded.store(true, Ordering::Release);
