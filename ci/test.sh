@@ -102,6 +102,12 @@ measuring_tests() {
     cargo test --locked --release --test faults -- --include-ignored --test-threads=1 --nocapture
 }
 
+# Longer than in `cargo test`, and faster: some hundred rounds of every pair of operations, some ten thousand inputs of every parser.
+stress_tests() {
+    SINKWORKS_STRESS_SECONDS=15 cargo test --locked --release --test stress -- --test-threads=1 --nocapture
+    SINKWORKS_FUZZ_SECONDS=10 cargo test --locked --release --test fuzz --test sequences -- --nocapture
+}
+
 # With no feature too: a link to what a feature adds must not break without it.
 documentation() {
     RUSTDOCFLAGS="${RUSTDOCFLAGS:-} -D warnings" cargo doc --locked --no-deps
@@ -129,6 +135,7 @@ run "clippy, everything" cargo clippy --locked --workspace --all-targets -- -D w
 run "clippy, the library with no feature and with each alone" clippy_features
 run "tests: unit, integration, documentation" cargo test --locked
 run "tests that measure, in release" measuring_tests
+run "stress and random inputs, in release" stress_tests
 run "documentation" documentation
 run "demonstration" demonstration
 run "dashboards and alerts, with a real Prometheus" ci/dashboards.sh

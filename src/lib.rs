@@ -121,6 +121,10 @@ mod sync;
 // What tests of pipelines need.
 #[cfg(feature = "test-util")]
 pub mod test_util;
+// Random inputs for the parsers.
+#[cfg(all(test, not(sinkworks_loom)))]
+#[path = "../tests/common/fuzz.rs"]
+mod fuzz;
 // The models of the concurrency.
 #[cfg(sinkworks_loom)]
 #[doc(hidden)]

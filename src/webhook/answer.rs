@@ -44,6 +44,9 @@ pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime, cap: Duration) -
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use ureq::http::HeaderValue;
 
