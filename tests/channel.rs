@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use common::{concurrently, watched};
+use common::{concurrently, stall, watched};
 use sinkworks::test_util::Recording;
 use sinkworks::{Channel, Pool, Queue, RecvError, Shutdown, Sink, sink_fn};
 
@@ -97,7 +97,10 @@ fn a_sink_whose_drop_panics_takes_no_pool_thread_with_it() {
         assert_eq!(bomb.0.load(Ordering::Relaxed), 0);
         Ok(())
     });
+    // The handle has gone before the queue ends: so its last owner is the worker.
+    let gate = stall(&pool);
     Queue::builder(sink).pool(&pool).build().unwrap().send(1).unwrap();
+    gate.open();
     pool.wait_idle();
     let seen = Recording::new();
     let next = Queue::builder(seen.clone()).pool(&pool).build().unwrap();
