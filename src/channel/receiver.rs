@@ -31,7 +31,7 @@ pub enum RecvError {
     CutOff(u64),
 }
 
-/// Takes events out of a [`Channel`]. Shared by reference, several threads may receive: each event goes to one of them.
+/// Takes events out of a [`Channel`](crate::Channel). Shared by reference, several threads may receive: each event goes to one of them.
 ///
 /// It blocks its thread: inside a sink, that is a pool thread.
 pub struct Receiver<E: Send + 'static> {

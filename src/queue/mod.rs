@@ -100,7 +100,7 @@ use mailbox::Mailbox;
 
 pub use builder::QueueBuilder;
 
-/// Delivers events to a sink in the order in which they were written, one at a time, on the threads of a [`Pool`]. A write never waits for the
+/// Delivers events to a sink in the order in which they were written, one at a time, on the threads of a [`Pool`](crate::Pool). A write never waits for the
 /// sink.
 ///
 /// A handle: clones are handles on the same queue. A queue costs no thread; idle, it is about a kilobyte.
