@@ -132,5 +132,6 @@ run "documentation" documentation
 run "demonstration" demonstration
 run "comparison with its peers, promised ratios" cargo run --locked --release -p compare -- --check
 run "models of the concurrency" ci/loom.sh
+run "a dependent program built with --cfg loom" ci/user-loom.sh
 
 printf '\nci/test.sh: all passed in %d s\n' "$SECONDS"

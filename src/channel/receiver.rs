@@ -9,6 +9,7 @@ use crate::block;
 use crate::clock::saturating_add;
 use crate::ledger::Ledger;
 use crate::sync::atomic::{Ordering, fence};
+use crate::sync::{mutation, now};
 use crate::wakers::Ticket;
 
 /// Why nothing was received.
@@ -62,7 +63,7 @@ impl<E: Send + 'static> Receiver<E> {
     ///
     /// [`RecvError::Empty`] if none came in time, or another.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<E, RecvError> {
-        self.recv_until(Some(saturating_add(Instant::now(), timeout)))
+        self.recv_until(Some(saturating_add(now(), timeout)))
     }
 
     fn recv_until(&self, until: Option<Instant>) -> Result<E, RecvError> {
@@ -74,7 +75,7 @@ impl<E: Send + 'static> Receiver<E> {
                     if let Some(ticket) = ticket {
                         ticket.spend();
                         // The wake for another event may have come here while this one was on its way: hand it on.
-                        if !self.shared.entrance.intake.is_empty() {
+                        if !self.shared.entrance.intake.is_empty() && !mutation!("channel_wake_handed_on") {
                             self.shared.wake_next();
                         }
                     }
@@ -82,7 +83,7 @@ impl<E: Send + 'static> Receiver<E> {
                 }
             }
             if ticket.as_ref().is_some_and(Ticket::is_waiting) {
-                if until.is_some_and(|until| Instant::now() >= until) {
+                if until.is_some_and(|until| now() >= until) {
                     return Err(RecvError::Empty);
                 }
                 block::park(until);
@@ -114,17 +115,21 @@ impl<E: Send> Shared<E> {
                 intake.leave(parcel.note);
                 parcel.event
             }),
+            Some(lag) if mutation!("channel_lag_one_step") => lag.next(intake).map_err(RecvError::Lagged)?,
             Some(lag) => self.entrance.drops.step(|_| lag.next(intake)).map_err(RecvError::Lagged)?,
         };
         let Some(event) = event else {
-            return Err(if intake.is_drained() { self.end() } else { RecvError::Empty });
+            // The end, but for what was dropped since the look above: it is told first.
+            let is_end = intake.is_drained_for_good() && self.lag.as_ref().is_none_or(|lag| lag.has_told_all(intake));
+            return Err(if is_end { self.end() } else { RecvError::Empty });
         };
         self.entrance.free_room();
         if intake.is_drained() {
-            // The last event has left after the close: other readers have seen neither an event nor the end. Pairs with the fence in
-            // `WaitList::register`.
-            fence(Ordering::SeqCst);
-            self.readers.wake_all();
+            // The last event has left after the close: other readers have seen neither an event nor the end. Needs no fence: both this and a
+            // reader that registers take the list's lock.
+            if !mutation!("channel_end_wakes") {
+                self.readers.wake_all();
+            }
         }
         Ok(event)
     }
@@ -140,7 +145,9 @@ impl<E: Send + 'static> Drop for Receiver<E> {
         self.shared.close();
         self.shared.entrance.intake.beside().store(1, Ordering::Relaxed);
         // Pairs with the fence of a push: either that writer sees that nobody receives any more, or its event is found here.
-        fence(Ordering::SeqCst);
+        if !mutation!("channel_gone_fence") {
+            fence(Ordering::SeqCst);
+        }
         self.shared.discard();
     }
 }

@@ -321,6 +321,18 @@ impl<E, N> Intake<E, N> {
         self.back.last.load(Ordering::Acquire) == self.gone()
     }
 
+    /// The same for a reader that finds nothing and is about to wait, where others may take the last event meanwhile.
+    pub(crate) fn is_drained_for_good(&self) -> bool {
+        // By read-modify-write, against `leave`: if the last event leaves later, whoever took it sees the close that its reader has been told of, and
+        // wakes the others. With a load each of the two could miss the other's step, and the end be told to nobody.
+        let left = if mutation!("channel_end_by_load") {
+            self.back.left.load(Ordering::Acquire)
+        } else {
+            self.back.left.fetch_add(0, Ordering::AcqRel)
+        };
+        self.back.last.load(Ordering::Acquire) == left / LEFT + self.evictions()
+    }
+
     /// How many of those that entered are inside no longer.
     pub(crate) fn gone(&self) -> u64 {
         self.left() + self.evictions()

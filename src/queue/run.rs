@@ -46,6 +46,10 @@ impl RunWord {
 
     /// Ends the turn until a timer or a waker. `false`: something has happened meanwhile, look again.
     pub(crate) fn hold(&self) -> bool {
+        if mutation!("queue_hold_ignores_wake") {
+            self.0.store(HOLD, Ordering::Release);
+            return true;
+        }
         self.0.compare_exchange(ACTIVE, HOLD, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
@@ -65,6 +69,9 @@ impl RunWord {
             return true;
         }
         // A writer pushed before it could see the word idle. Whoever sets ACTIVE now has the turn.
+        if mutation!("queue_rest_takes_no_turn") {
+            return false;
+        }
         self.0.compare_exchange(IDLE, ACTIVE, Ordering::AcqRel, Ordering::Acquire).is_err()
     }
 }
