@@ -15,7 +15,7 @@ use crate::wakers::Wakers;
 pub(super) struct Entry<S: ?Sized> {
     pub(super) id: SinkId,
     pub(super) gone: Arc<Gone>,
-    /// Whether writes fail without it. It is only ever set.
+    /// Whether writes fail without it. It is only ever set, with Release against the Acquire of a write: what came before `add_required` is seen.
     required: AtomicBool,
     pub(super) sink: S,
 }

@@ -3,6 +3,16 @@
 //! The list of sinks is a snapshot in an `ArcSwap`: a broadcast loads it wait-free and never waits for an add or a remove;
 //! those copy the list and swap it in, in a loop that repeats when they meet. No lock is held while a sink is called, so a
 //! sink may call its own broadcaster.
+//!
+//! What `ci/loom.sh broadcaster` checks, over a stand-in of `ArcSwap` that lets readers see what is being replaced:
+//!
+//! | step | model |
+//! |---|---|
+//! | no add or remove is lost, and who stays gets every event | `broadcaster_write_against_add`, `broadcaster_write_against_remove` |
+//! | after a waiting remove no write reaches the sink | `broadcaster_remove_waits` |
+//! | a closed sink is taken out, and counted, once | `broadcaster_evicts_once` |
+//! | what is added is closed, or refused | `broadcaster_close_against_add` |
+//! | after a close every write is refused | `broadcaster_close_against_write` |
 
 mod close;
 mod list;

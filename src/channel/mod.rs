@@ -1,4 +1,15 @@
 //! From a pipeline to a reader in the same process.
+//!
+//! Writers and readers meet as in a queue: *push, fence, look for a reader* against *register, fence, look for an event*. What `ci/loom.sh channel` checks:
+//!
+//! | step | model |
+//! |---|---|
+//! | a reader falls asleep while an event comes | `channel_send_against_receive` |
+//! | several readers: a wake for the next event is handed on | `channel_wake_is_handed_on` |
+//! | the end is told to every reader, and after the last event | `channel_close_against_receive` |
+//! | the receiver goes: no event is left | `channel_receiver_goes` |
+//! | room | `channel_room_against_receive` |
+//! | what is missed is told once, at its place, and before the end | `channel_lag_of_the_oldest`, `channel_lag_of_the_newest`, `channel_evict_against_readers` |
 
 mod lag;
 mod receiver;

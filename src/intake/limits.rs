@@ -1,6 +1,7 @@
 //! What an intake with a bound counts besides its words: room in events and in bytes, what became of writes that found none, and a note
 //! beside each event.
 
+// Orderings: as in the intake's words. `held` too is AcqRel where it moves, so that bytes count as free only once their event is done with.
 use crate::clock::Clock;
 use crate::error::{BuildError, Failure, WriteError};
 use crate::sync::atomic::{AtomicU64, Ordering};

@@ -18,6 +18,10 @@
 //! delivered, at most the one at it is in flight, none after it is attempted. Once closed, the drain also says in that word when it is not
 //! offering (`QUIET`), so that the closer knows whether there is one at all; while a queue is open, nobody pays for that.
 //!
+//! **Orderings.** Every step of `entered`, `left`, `shed` and `evicted` is an `AcqRel` read-modify-write: of two that meet there the second sees what the first did before. `last` is
+//! stored with Release and loaded with Acquire: who sees that it is closed sees the final count and all that the closer did. Looks from outside are Acquire, so that a
+//! count comes with what led to it.
+//!
 //! An intake with a bound keeps [`Limits`] besides. Two more ways of an event begin there: it is *shed*, accepted and dropped without entering; or it is
 //! *evicted*, taken out again by a writer who needs its place. So there are `entered - left - evicted` events inside, and
 //! `entered + shed` were accepted. An evicted event does not move `left`, whose steps are those of the drain alone.

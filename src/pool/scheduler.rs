@@ -4,6 +4,10 @@
 //! In short. Posting is *push, fence, look for a sleeper*; falling asleep is *show that I sleep, fence, look for work*. At
 //! most one wake is on its way: the woken worker searches, and when it has found something, wakes the next before it runs it.
 //!
+//! **Orderings.** Fences are `SeqCst` and name their partner. Read-modify-writes on shared words are `AcqRel`: whoever moves a word after another sees what that one did
+//! before; `sleep` and `parked` need it for the proof in PROTOCOL.md, `slow_running` and `threads` so that a slot and what was done before it is given back are seen
+//! together, `turn` for the keeper. Acquire loads are of words that were moved so. Relaxed loads are first looks, or follow a fence.
+//!
 //! Nothing here knows what a task is, starts a thread, or reads a clock.
 
 use std::time::Duration;
@@ -190,6 +194,7 @@ impl<T> Scheduler<T> {
         }
         // Everyone who was parked has found work by itself. Others have posted meanwhile and left it to us: look again.
         self.sleep.fetch_sub(SEARCHING, Ordering::AcqRel);
+        // Pairs with the fence in `post_all`.
         fence(Ordering::SeqCst);
         mutation!("pool_failed_wake_recheck") || !self.has_work()
     }

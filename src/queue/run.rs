@@ -11,6 +11,7 @@
 //! The race that matters: the drain finds nothing and goes idle while a writer pushes. The drain goes idle, fences, looks
 //! once more; the writer pushes, fences, looks at the word. Both fences are in one total order, so one of the two sees the other.
 
+// All steps of the word are AcqRel: whoever gets the turn sees what the one who woke it, or had the turn before, did. The looks are Relaxed after a fence.
 use crate::sync::atomic::{AtomicUsize, Ordering, fence};
 use crate::sync::mutation;
 

@@ -15,6 +15,9 @@
 //! **Races.** The word decides for whoever passes while it is closed, by compare-exchange and without a lock. Every other transition is made
 //! under the lock, and re-reads the word there. What is the user's code, the wake and the drop of a waker, runs when the lock is released: it may
 //! ask this very breaker.
+//!
+//! **Orderings.** Every step of the word is `AcqRel` and every look Acquire: who sees a state sees what was done before it was entered. Exactness comes from the compare-exchange
+//! and the lock alone; `transitions` are Relaxed counters.
 
 use std::mem;
 use std::sync::Arc;
