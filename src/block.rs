@@ -3,15 +3,13 @@
 use std::cell::Cell;
 use std::sync::Arc;
 use std::task::{Poll, Wake, Waker};
-use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
-
-use scoped_tls::scoped_thread_local;
 
 use crate::clock::saturating_add;
 use crate::delivery::Delivery;
 use crate::error::{CloseError, Wait, WriteError};
 use crate::shutdown::{CloseReport, Shutdown};
+use crate::sync::{Unparker, now, scoped_thread_local, thread_local};
 
 /// How long after its deadline a waiting `close` leaves the pool to end by itself before it aborts on its own thread, and
 /// then how long it waits for a sink below that does not answer. The pool needs well under a millisecond when it has a free thread.
@@ -21,7 +19,7 @@ const GRACE: Duration = Duration::from_millis(20);
 /// else tells its holder. Long enough that a queue which waits like this costs next to nothing; what it waits for seldom comes sooner.
 const AGAIN: Duration = Duration::from_millis(1);
 
-struct Unpark(Thread);
+struct Unpark(Unparker);
 
 impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
@@ -34,8 +32,8 @@ impl Wake for Unpark {
 }
 
 thread_local! {
-    static WAKER: Waker = Arc::new(Unpark(thread::current())).into();
-    static ON_WORKER: Cell<bool> = const { Cell::new(false) };
+    static WAKER: Waker = Arc::new(Unpark(Unparker::new())).into();
+    static ON_WORKER: Cell<bool> = Cell::default();
 }
 
 scoped_thread_local! {
@@ -46,12 +44,12 @@ scoped_thread_local! {
 
 /// Marks the calling thread as one of a pool, for its whole life.
 pub(crate) fn enter_worker() {
-    ON_WORKER.set(true);
+    ON_WORKER.with(|on_worker| on_worker.set(true));
 }
 
 /// Whether the calling thread is one of a pool, which must not wait for what it may have to do itself.
 pub(crate) fn on_worker() -> bool {
-    ON_WORKER.get()
+    ON_WORKER.with(Cell::get)
 }
 
 /// Runs `turn` with `waker` as what a blocking call inside it has woken.
@@ -83,7 +81,7 @@ pub(crate) fn write<T>(mut offer: impl FnMut(&mut Delivery<'_>) -> Result<T, Wri
             Err(WriteError::NotReady(wait)) => {
                 // By the system's clock, since none is at hand here. On a pool whose clock is manual that time may be over already, or not
                 // come before the clock is advanced.
-                let again = Wait { until: Some(saturating_add(Instant::now(), AGAIN)) };
+                let again = Wait { until: Some(saturating_add(now(), AGAIN)) };
                 return Err(WriteError::NotReady(wait.earlier(again)));
             }
             answer => return answer,
@@ -112,7 +110,7 @@ pub(crate) fn close(
         let aborting = how == Shutdown::Abort;
         let until = deadline.map(|at| if aborting { saturating_add(at, GRACE) } else { at });
         park(until);
-        if until.is_some_and(|at| Instant::now() >= at) {
+        if until.is_some_and(|at| now() >= at) {
             if aborting {
                 return Err(CloseError::TimedOut);
             }
@@ -122,8 +120,5 @@ pub(crate) fn close(
 }
 
 pub(crate) fn park(until: Option<Instant>) {
-    match until {
-        None => thread::park(),
-        Some(at) => thread::park_timeout(at.saturating_duration_since(Instant::now())),
-    }
+    crate::sync::park(until.map(|at| at.saturating_duration_since(now())));
 }

@@ -3,13 +3,18 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-#[cfg(any(test, feature = "test-util"))]
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
-};
-#[cfg(any(test, feature = "test-util"))]
+#[cfg(any(test, feature = "test-util", sinkworks_loom))]
+use std::sync::Arc;
+#[cfg(any(test, feature = "test-util", sinkworks_loom))]
 use std::task::Waker;
+
+use crate::sync;
+#[cfg(any(test, feature = "test-util", sinkworks_loom))]
+use crate::sync::{
+    Mutex,
+    atomic::{AtomicU64, Ordering},
+    lock,
+};
 
 /// How far ahead a time that does not fit is taken to be: about thirty years.
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
@@ -22,7 +27,7 @@ pub(crate) fn saturating_add(base: Instant, delay: Duration) -> Instant {
 /// A source of monotonic time: the system's, or a `ManualClock` in tests (feature `test-util`).
 #[derive(Clone, Default)]
 pub struct Clock {
-    #[cfg(any(test, feature = "test-util"))]
+    #[cfg(any(test, feature = "test-util", sinkworks_loom))]
     manual: Option<Arc<ManualTime>>,
 }
 
@@ -31,7 +36,7 @@ impl Clock {
     #[must_use]
     pub const fn system() -> Self {
         Self {
-            #[cfg(any(test, feature = "test-util"))]
+            #[cfg(any(test, feature = "test-util", sinkworks_loom))]
             manual: None,
         }
     }
@@ -39,30 +44,30 @@ impl Clock {
     /// The time now.
     #[must_use]
     pub fn now(&self) -> Instant {
-        #[cfg(any(test, feature = "test-util"))]
+        #[cfg(any(test, feature = "test-util", sinkworks_loom))]
         if let Some(manual) = &self.manual {
             return manual.now();
         }
-        Instant::now()
+        sync::now()
     }
 
     /// How long to park until `at`: `None` is until something happens, since a manual clock never advances by itself.
     #[cfg_attr(
-        not(any(test, feature = "test-util")),
+        not(any(test, feature = "test-util", sinkworks_loom)),
         allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "a manual clock needs both")
     )]
     pub(crate) fn park_until(&self, at: Instant) -> Option<Duration> {
-        #[cfg(any(test, feature = "test-util"))]
+        #[cfg(any(test, feature = "test-util", sinkworks_loom))]
         if let Some(manual) = &self.manual {
             return (at <= manual.now()).then_some(Duration::ZERO);
         }
-        Some(at.saturating_duration_since(Instant::now()))
+        Some(at.saturating_duration_since(sync::now()))
     }
 }
 
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        #[cfg(any(test, feature = "test-util"))]
+        #[cfg(any(test, feature = "test-util", sinkworks_loom))]
         if self.manual.is_some() {
             return f.write_str("Clock(manual)");
         }
@@ -70,17 +75,17 @@ impl fmt::Debug for Clock {
     }
 }
 
-#[cfg(any(test, feature = "test-util"))]
+#[cfg(any(test, feature = "test-util", sinkworks_loom))]
 pub(crate) struct ManualTime {
     start: Instant,
     nanos: AtomicU64,
     on_advance: Mutex<Vec<Waker>>,
 }
 
-#[cfg(any(test, feature = "test-util"))]
+#[cfg(any(test, feature = "test-util", sinkworks_loom))]
 impl ManualTime {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { start: Instant::now(), nanos: AtomicU64::new(0), on_advance: Mutex::default() })
+        Arc::new(Self { start: sync::now(), nanos: AtomicU64::new(0), on_advance: Mutex::default() })
     }
 
     fn now(&self) -> Instant {
@@ -94,17 +99,17 @@ impl ManualTime {
     pub(crate) fn advance(&self, by: Duration) {
         let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX / 2);
         self.nanos.fetch_add(nanos, Ordering::AcqRel);
-        let wakers = self.on_advance.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let wakers = lock(&self.on_advance).clone();
         wakers.iter().for_each(Waker::wake_by_ref);
     }
 }
 
-#[cfg(any(test, feature = "test-util"))]
+#[cfg(any(test, feature = "test-util", sinkworks_loom))]
 impl Clock {
     /// Wakes `waker` at every advance of a manual clock, for as long as the clock lives.
     pub(crate) fn on_advance(&self, waker: Waker) {
         if let Some(manual) = &self.manual {
-            manual.on_advance.lock().unwrap_or_else(PoisonError::into_inner).push(waker);
+            lock(&manual.on_advance).push(waker);
         }
     }
 }

@@ -218,7 +218,7 @@ impl<'a> Delivery<'a> {
     #[must_use]
     pub fn now(&self) -> Instant {
         match self.holder {
-            Holder::Thread => Instant::now(),
+            Holder::Thread => crate::sync::now(),
             Holder::Driver { clock, .. } => clock.now(),
         }
     }

@@ -35,7 +35,7 @@ impl Shutdown {
     /// ```
     #[must_use]
     pub fn within(grace: Duration) -> Self {
-        Self::Until(crate::clock::saturating_add(Instant::now(), grace))
+        Self::Until(crate::clock::saturating_add(crate::sync::now(), grace))
     }
 
     /// The stricter of the two.

@@ -36,7 +36,23 @@ pub(super) const MODELS: &[Model] = &[
         run: slow_lane,
         mutations: &[mutation("pool_slow_reserve")],
     },
-    Model { name: "pool_stop", preemptions: Some(2), run: stop, mutations: &[] },
+    Model {
+        name: "pool_stop",
+        preemptions: Some(2),
+        run: stop,
+        mutations: &[mutation("pool_stop_clears_bits"), mutation("pool_park_sees_stop")],
+    },
+    Model {
+        name: "pool_call_slow_against_end",
+        preemptions: Some(2),
+        run: call_slow,
+        mutations: &[
+            Mutation { name: "pool_call_slow_counts_first", preemptions: Some(3) },
+            mutation("pool_call_slow_by_store"),
+            mutation("pool_call_slow_wakes"),
+            mutation("pool_call_slow_fence"),
+        ],
+    },
 ];
 
 /// A scheduler, and which of its tasks have run, as bits.
@@ -148,4 +164,19 @@ fn stop() {
     let rig = Rig::new(2);
     let workers = vec![rig.spawn(0, None), rig.spawn(1, None)];
     rig.finish(0, workers);
+}
+
+/// The keeper calls a turn slow that is about to end, while a slow task is posted: it finds no slot, or one that was taken for nothing. It runs in
+/// any case, and every slot is given back.
+fn call_slow() {
+    let rig = Rig::new(1);
+    rig.scheduler.post(task(1), Lane::Fast);
+    let worker = rig.spawn(0, None);
+    let poster = {
+        let rig = rig.clone();
+        thread::spawn(move || rig.scheduler.post(task(2), Lane::Slow))
+    };
+    rig.scheduler.call_slow(0);
+    rig.finish(3, vec![worker, poster]);
+    assert_eq!(rig.scheduler.slow_running(), 0);
 }

@@ -8,6 +8,7 @@ use loom::sync::Condvar;
 use loom::thread;
 
 use super::{Model, mutation};
+use crate::clock::Clock;
 use crate::intake::entrance::Overflow;
 use crate::ledger::{DropReason, Ledger};
 use crate::pool::Pool;
@@ -34,8 +35,18 @@ pub(super) const MODELS: &[Model] = &[
         run: write_against_close,
         mutations: &[mutation("queue_enter_closed_check")],
     },
-    Model { name: "queue_close_from_two_threads", preemptions: Some(2), run: close_from_two_threads, mutations: &[] },
-    Model { name: "queue_abort_against_turn", preemptions: Some(2), run: abort_against_turn, mutations: &[] },
+    Model {
+        name: "queue_close_from_two_threads",
+        preemptions: Some(2),
+        run: close_from_two_threads,
+        mutations: &[mutation("queue_end_wakes_closers"), mutation("queue_closer_registers_late")],
+    },
+    Model {
+        name: "queue_abort_against_turn",
+        preemptions: Some(2),
+        run: abort_against_turn,
+        mutations: &[mutation("queue_abort_knows_what_is_in_flight"), mutation("queue_turn_sees_abort")],
+    },
     Model {
         name: "queue_abort_against_drain",
         preemptions: Some(2),
@@ -103,7 +114,7 @@ impl Rig {
     }
 
     fn with(options: impl FnOnce(QueueBuilder<u32>) -> QueueBuilder<u32>) -> Self {
-        let pool = Pool::for_model(1);
+        let pool = Pool::for_model(1, Clock::system());
         let delivered = Arc::new(AtomicU64::new(0));
         let bell = Arc::new(Bell::default());
         let (into, ring) = (delivered.clone(), bell.clone());

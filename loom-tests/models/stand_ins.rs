@@ -4,13 +4,24 @@ use std::sync::Arc;
 
 use loom::thread;
 
-use super::Model;
-use crate::sync::{Seat, SegQueue};
+use super::{Model, mutation};
+use crate::clock::ManualTime;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{ArcSwap, Seat, SegQueue, Unparker, now, park, random};
 
 pub(super) const MODELS: &[Model] = &[
     Model { name: "segqueue_each_value_once", preemptions: None, run: each_value_once, mutations: &[] },
     Model { name: "segqueue_fifo_per_producer", preemptions: None, run: fifo_per_producer, mutations: &[] },
     Model { name: "seat_keeps_a_token", preemptions: None, run: seat_keeps_a_token, mutations: &[] },
+    Model { name: "thread_keeps_a_token", preemptions: None, run: thread_keeps_a_token, mutations: &[] },
+    Model {
+        name: "arcswap_no_update_is_lost",
+        preemptions: None,
+        run: no_update_is_lost,
+        mutations: &[mutation("arcswap_compares")],
+    },
+    Model { name: "arcswap_reads_a_version", preemptions: None, run: reads_a_version, mutations: &[] },
+    Model { name: "clock_never_goes_back", preemptions: None, run: clock_never_goes_back, mutations: &[] },
 ];
 
 /// Two producers and a consumer: nothing is lost, nothing comes twice.
@@ -52,4 +63,68 @@ fn seat_keeps_a_token() {
     };
     seat.park(None);
     other.join().unwrap();
+}
+
+/// The same for a thread that parks by itself.
+fn thread_keeps_a_token() {
+    let unparker = Unparker::new();
+    let other = thread::spawn(move || unparker.unpark());
+    park(None);
+    other.join().unwrap();
+}
+
+/// Two updates and a reader: both updates are in the end, and what was replaced is let go.
+fn no_update_is_lost() {
+    let list = Arc::new(ArcSwap::from_pointee(Vec::new()));
+    let with = |list: &ArcSwap<Vec<u32>>, value| {
+        list.rcu(|list| {
+            let mut list = list.to_vec();
+            list.push(value);
+            list
+        })
+    };
+    let other = {
+        let list = list.clone();
+        thread::spawn(move || drop(with(&list, 1)))
+    };
+    drop(with(&list, 2));
+    other.join().unwrap();
+    let mut values = list.load_full().to_vec();
+    values.sort_unstable();
+    assert_eq!(values, [1, 2]);
+}
+
+/// A reader gets what was there or what has come, with all that its writer did before, and does not keep others from being let go.
+fn reads_a_version() {
+    let list = Arc::new(ArcSwap::from_pointee(0));
+    let done = Arc::new(AtomicUsize::new(0));
+    let old = Arc::downgrade(&list.load_full());
+    let writer = {
+        let (list, done) = (list.clone(), done.clone());
+        thread::spawn(move || {
+            done.store(1, Ordering::Relaxed);
+            list.store(Arc::new(1));
+        })
+    };
+    let (first, second) = (list.load_full(), list.load_full());
+    assert!(*second >= *first, "a thread sees an older version after a newer one");
+    if *second == 1 {
+        assert_eq!(done.load(Ordering::Relaxed), 1);
+    }
+    drop((first, second));
+    writer.join().unwrap();
+    assert!(old.upgrade().is_none());
+    assert_eq!(**list.load(), 1);
+}
+
+/// Time stands still but where a manual clock is advanced; a thread never sees it go back. Random numbers come again in each execution.
+fn clock_never_goes_back() {
+    let time = ManualTime::new();
+    let clock = time.clock();
+    let other = thread::spawn(move || time.advance(std::time::Duration::from_secs(1)));
+    let (first, second) = (clock.now(), clock.now());
+    assert!(second >= first);
+    other.join().unwrap();
+    assert_eq!(clock.now(), now() + std::time::Duration::from_secs(1));
+    assert_eq!(random().u64(..), random().u64(..));
 }

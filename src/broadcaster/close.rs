@@ -7,7 +7,7 @@ use super::list::Shared;
 use crate::contain::contain;
 use crate::error::CloseError;
 use crate::shutdown::{CloseReport, Shutdown};
-use crate::sync::lock;
+use crate::sync::{lock, mutation};
 
 /// The sinks that the broadcaster closes, and what they have answered so far.
 pub(super) struct Closing<E: ?Sized> {
@@ -20,7 +20,13 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
         let pending: Vec<(usize, Shared<E>)> = {
             let mut closing = lock(&self.0.closing);
             let closing = closing.get_or_insert_with(|| {
-                let list = self.0.list.rcu(|list| list.sealed());
+                let list = if mutation!("broadcaster_seals_what_it_closes") {
+                    let list = self.0.list.load_full();
+                    self.0.list.rcu(|list| list.sealed());
+                    list
+                } else {
+                    self.0.list.rcu(|list| list.sealed())
+                };
                 let entries: Vec<_> = list.members.iter().map(|member| member.entry.clone()).collect();
                 Closing { answers: entries.iter().map(|_| None).collect(), entries }
             });

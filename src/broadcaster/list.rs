@@ -1,20 +1,21 @@
 //! The list of sinks that a broadcast reads: a snapshot that is never changed, and the pure steps from one to the next.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
 
 use crate::delivery::Delivery;
 use crate::error::{CloseError, WriteError};
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::mutation;
 use crate::wakers::Wakers;
 
 /// A sink of a broadcaster.
 pub(super) struct Entry<S: ?Sized> {
     pub(super) id: SinkId,
     pub(super) gone: Arc<Gone>,
-    /// Whether writes fail without it. It is only ever set.
+    /// Whether writes fail without it. It is only ever set, with Release against the Acquire of a write: what came before `add_required` is seen.
     required: AtomicBool,
     pub(super) sink: S,
 }
@@ -49,7 +50,9 @@ impl<S: ?Sized> Drop for Entry<S> {
     fn drop(&mut self) {
         // Release: whoever sees it gone sees all that the last write did.
         self.gone.gone.store(true, Ordering::Release);
-        self.gone.wakers.wake_all();
+        if !mutation!("broadcaster_gone_wakes") {
+            self.gone.wakers.wake_all();
+        }
     }
 }
 

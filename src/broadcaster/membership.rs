@@ -1,7 +1,7 @@
 //! Who gets the events: adding, removing, and waiting until a removed sink is out of reach.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Broadcaster;
 use super::list::{Gone, Member};
@@ -10,7 +10,7 @@ use crate::clock::saturating_add;
 use crate::error::WriteError;
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{Ordering, fence};
-use crate::sync::lock;
+use crate::sync::{lock, mutation, now};
 
 impl<E: ?Sized + 'static> Broadcaster<E> {
     /// Adds a best-effort sink, which gets every event from the next write on. A sink with the [id](Sink::id) of one that is there changes
@@ -59,7 +59,15 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
 
     fn insert(&self, member: &Member<E>) -> Result<SinkId, WriteError> {
         let id = member.entry.id;
-        let before = self.0.list.rcu(|list| list.with(member));
+        let early = mutation!("broadcaster_add_answers_from_the_step").then(|| self.0.list.load_full());
+        let before = if mutation!("broadcaster_add_in_one_step") {
+            let before = self.0.list.load_full();
+            self.0.list.store(before.with(member));
+            before
+        } else {
+            self.0.list.rcu(|list| list.with(member))
+        };
+        let before = early.unwrap_or(before);
         if before.closed {
             return Err(WriteError::Closed);
         }
@@ -87,10 +95,16 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
     pub fn remove_id(&self, id: SinkId) -> Result<bool, WriteError> {
         // Taken out and noted as leaving in one step for whoever waits for that.
         let mut leaving = lock(&self.0.leaving);
-        let before = self.0.list.rcu(|list| list.without(id));
+        let before = if mutation!("broadcaster_remove_in_one_step") {
+            let before = self.0.list.load_full();
+            self.0.list.store(before.without(id));
+            before
+        } else {
+            self.0.list.rcu(|list| list.without(id))
+        };
         let gone = before.get(id).filter(|_| !before.closed).map(|entry| Arc::downgrade(&entry.gone));
         let removed = gone.is_some();
-        if let Some(gone) = gone {
+        if let Some(gone) = gone.filter(|_| !mutation!("broadcaster_notes_who_leaves")) {
             leaving.retain(|(_, gone)| gone.strong_count() > 0);
             leaving.push((id, gone));
         }
@@ -123,13 +137,17 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
             .filter(|(left, _)| *left == id)
             .filter_map(|(_, gone)| gone.upgrade())
             .collect();
-        let until = saturating_add(Instant::now(), timeout);
+        let until = saturating_add(now(), timeout);
         let waker = block::thread_waker();
+        let all_gone = || leaving.iter().all(|gone| gone.is_gone());
+        let too_late = mutation!("broadcaster_waiter_registers_first") && all_gone();
         for gone in &leaving {
             gone.wakers.register(&waker);
         }
-        let all_gone = || leaving.iter().all(|gone| gone.is_gone());
-        while !all_gone() && Instant::now() < until {
+        if mutation!("broadcaster_waiter_registers_first") && !too_late {
+            block::park(Some(until));
+        }
+        while !all_gone() && now() < until {
             block::park(Some(until));
         }
         Ok(all_gone())

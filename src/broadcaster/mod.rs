@@ -3,6 +3,16 @@
 //! The list of sinks is a snapshot in an `ArcSwap`: a broadcast loads it wait-free and never waits for an add or a remove;
 //! those copy the list and swap it in, in a loop that repeats when they meet. No lock is held while a sink is called, so a
 //! sink may call its own broadcaster.
+//!
+//! What `ci/loom.sh broadcaster` checks, over a stand-in of `ArcSwap` that lets readers see what is being replaced:
+//!
+//! | step | model |
+//! |---|---|
+//! | no add or remove is lost, and who stays gets every event | `broadcaster_write_against_add`, `broadcaster_write_against_remove` |
+//! | after a waiting remove no write reaches the sink | `broadcaster_remove_waits` |
+//! | a closed sink is taken out, and counted, once | `broadcaster_evicts_once` |
+//! | what is added is closed, or refused | `broadcaster_close_against_add` |
+//! | after a close every write is refused | `broadcaster_close_against_write` |
 
 mod close;
 mod list;
@@ -14,8 +24,6 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 
-use arc_swap::ArcSwap;
-
 use crate::delivery::Delivery;
 use crate::error::{BuildError, CloseError, WriteError};
 use crate::ledger::{DropReason, Dropped};
@@ -23,7 +31,7 @@ use crate::names;
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Mutex, lock};
+use crate::sync::{ArcSwap, Mutex, lock, mutation};
 use crate::telemetry::{Observations, Observe, Registration, as_gauge, names as metric, register};
 use crate::wakers::WaitList;
 use close::Closing;
@@ -214,7 +222,7 @@ impl<E: ?Sized + 'static> Sink<E> for Broadcaster<E> {
             return self.conclude(rest, delivery);
         }
         self.0.read(|list| {
-            if list.closed {
+            if list.closed && !mutation!("broadcaster_write_sees_the_close") {
                 return Err(WriteError::Closed);
             }
             self.0.writes.fetch_add(1, Ordering::Relaxed);

@@ -20,7 +20,7 @@ use crate::error::{Class, Failure, Wait, WriteError};
 use crate::ledger::DropReason;
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::Ordering;
-use crate::sync::lock;
+use crate::sync::{lock, mutation};
 use crate::wakers::Ticket;
 
 /// How many sinks' cache lines are fetched together. A write to an idle queue is little more than two cache misses, and its locked instructions keep the
@@ -79,7 +79,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
                         }
                         if *is_queue {
                             delivery.begin_batch();
-                        } else {
+                        } else if !mutation!("batch_hands_over_before_other_sinks") {
                             delivery.end_batch();
                         }
                         let answer = direct.try_write(event, delivery);
@@ -213,7 +213,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
         match error {
             WriteError::Closed => {
                 // Only the one who really takes it out counts it.
-                if matches!(contain(|| self.remove_id(id)), Some(Ok(true))) {
+                if matches!(contain(|| self.remove_id(id)), Some(Ok(true))) || mutation!("broadcaster_evicts_once") {
                     self.0.evictions.fetch_add(1, Ordering::Relaxed);
                 }
                 DropReason::DestinationClosed

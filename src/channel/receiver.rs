@@ -10,6 +10,7 @@ use crate::block;
 use crate::clock::saturating_add;
 use crate::ledger::Ledger;
 use crate::sync::atomic::{Ordering, fence};
+use crate::sync::{mutation, now};
 use crate::wakers::Ticket;
 
 /// Why nothing was received.
@@ -63,7 +64,7 @@ impl<E: Send + 'static> Receiver<E> {
     ///
     /// [`RecvError::Empty`] if none came in time, or another.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<E, RecvError> {
-        self.recv_until(Some(saturating_add(Instant::now(), timeout)))
+        self.recv_until(Some(saturating_add(now(), timeout)))
     }
 
     fn recv_until(&self, until: Option<Instant>) -> Result<E, RecvError> {
@@ -75,7 +76,7 @@ impl<E: Send + 'static> Receiver<E> {
                     if let Some(ticket) = ticket {
                         ticket.spend();
                         // The wake for another event may have come here while this one was on its way: hand it on.
-                        if !self.shared.entrance.intake.is_empty() {
+                        if !self.shared.entrance.intake.is_empty() && !mutation!("channel_wake_handed_on") {
                             self.shared.wake_next();
                         }
                     }
@@ -83,7 +84,7 @@ impl<E: Send + 'static> Receiver<E> {
                 }
             }
             if ticket.as_ref().is_some_and(Ticket::is_waiting) {
-                if until.is_some_and(|until| Instant::now() >= until) {
+                if until.is_some_and(|until| now() >= until) {
                     return Err(RecvError::Empty);
                 }
                 block::park(until);
@@ -111,13 +112,14 @@ impl<E: Send> Shared<E> {
     fn try_recv(&self) -> Result<E, RecvError> {
         let intake = &self.entrance.intake;
         let next = match &self.lag {
+            Some(lag) if mutation!("channel_lag_one_step") => lag.next(intake),
             Some(lag) => self.entrance.drops.step(|_| lag.next(intake)),
             None => match intake.pop() {
                 Some(parcel) => {
                     intake.leave(parcel.note);
                     Next::Event(parcel.event)
                 }
-                None if intake.is_drained() => Next::End,
+                None if intake.is_drained_for_good() => Next::End,
                 None => Next::Nothing,
             },
         };
@@ -133,10 +135,11 @@ impl<E: Send> Shared<E> {
         }
         self.entrance.free_room();
         if intake.is_drained() {
-            // The last event has left after the close: other readers have seen neither an event nor the end. Pairs with the fence in
-            // `WaitList::register`.
-            fence(Ordering::SeqCst);
-            self.readers.wake_all();
+            // The last event has left after the close: other readers have seen neither an event nor the end. Needs no fence: both this and a
+            // reader that registers take the list's lock.
+            if !mutation!("channel_end_wakes") {
+                self.readers.wake_all();
+            }
         }
         Ok(event)
     }
@@ -152,7 +155,9 @@ impl<E: Send + 'static> Drop for Receiver<E> {
         self.shared.close();
         self.shared.entrance.intake.beside().store(1, Ordering::Relaxed);
         // Pairs with the fence of a push: either that writer sees that nobody receives any more, or its event is found here.
-        fence(Ordering::SeqCst);
+        if !mutation!("channel_gone_fence") {
+            fence(Ordering::SeqCst);
+        }
         self.shared.discard();
     }
 }

@@ -217,6 +217,7 @@ impl<E, N> Entrance<E, N> {
                 return if owner.evict() { Ok(Room::Perhaps(line)) } else { self.shed(owner) };
             }
             Overflow::Disconnect => {
+                // Before the close: who finds it closed by this (Acquire in `is_cut_off`) learns why.
                 self.cut_off.store(1, Ordering::Release);
                 owner.disconnect();
                 return Err(self.closed());

@@ -18,6 +18,10 @@
 //! delivered, at most the one at it is in flight, none after it is attempted. Once closed, the drain also says in that word when it is not
 //! offering (`QUIET`), so that the closer knows whether there is one at all; while a queue is open, nobody pays for that.
 //!
+//! **Orderings.** Every step of `entered`, `left`, `shed` and `evicted` is an `AcqRel` read-modify-write: of two that meet there the second sees what the first did before. `last` is
+//! stored with Release and loaded with Acquire: who sees that it is closed sees the final count and all that the closer did. Looks from outside are Acquire, so that a
+//! count comes with what led to it.
+//!
 //! An intake with a bound keeps [`Limits`] besides. Two more ways of an event begin there: it is *shed*, accepted and dropped without entering; or it is
 //! *evicted*, taken out again by a writer who needs its place. So there are `entered - left - evicted` events inside, and
 //! `entered + shed` were accepted. An evicted event does not move `left`, whose steps are those of the drain alone.
@@ -352,7 +356,24 @@ impl<E, N> Intake<E, N> {
 
     /// Whether it is closed and all is done about every event that was accepted.
     pub(crate) fn is_drained(&self) -> bool {
-        self.back.last.load(Ordering::Acquire) == self.gone() && !self.limits().is_some_and(Limits::is_shedding)
+        self.is_drained_at(self.left())
+    }
+
+    fn is_drained_at(&self, left: u64) -> bool {
+        let gone = left + self.evictions();
+        self.back.last.load(Ordering::Acquire) == gone && !self.limits().is_some_and(Limits::is_shedding)
+    }
+
+    /// The same for a reader that finds nothing and is about to wait, where others may take the last event meanwhile.
+    pub(crate) fn is_drained_for_good(&self) -> bool {
+        // By read-modify-write, against `leave`: if the last event leaves later, whoever took it sees the close that its reader has been told of, and
+        // wakes the others. With a load each of the two could miss the other's step, and the end be told to nobody.
+        let left = if mutation!("channel_end_by_load") {
+            self.back.left.load(Ordering::Acquire)
+        } else {
+            self.back.left.fetch_add(0, Ordering::AcqRel)
+        };
+        self.is_drained_at(left / LEFT)
     }
 
     /// How many of those that entered are inside no longer.

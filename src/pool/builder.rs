@@ -1,7 +1,6 @@
 //! The options of a pool.
 
 use std::sync::{Arc, Weak};
-use std::thread;
 use std::time::Duration;
 
 use super::keeper::Keeper;
@@ -99,7 +98,7 @@ impl PoolBuilder {
 
     /// The pool without its threads.
     pub(super) fn assemble(self) -> Pool {
-        let processors = || thread::available_parallelism().map_or(1, usize::from);
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
         let min_threads = self.threads.unwrap_or_else(|| processors().min(self.max_threads.unwrap_or(MAX_THREADS)));
         let max_threads = self.max_threads.unwrap_or_else(|| DEFAULT_MAX_THREADS.max(min_threads));
         let inner = Arc::new_cyclic(|this: &Weak<Inner>| Inner {
@@ -117,17 +116,17 @@ impl PoolBuilder {
             panics: AtomicU64::new(0),
             registration: register(this.clone()),
         });
-        #[cfg(any(test, feature = "test-util"))]
+        #[cfg(any(test, feature = "test-util", sinkworks_loom))]
         inner.clock.on_advance(std::task::Waker::from(Arc::new(Advance(Arc::downgrade(&inner)))));
         Pool(Arc::new(Owner(inner)))
     }
 }
 
 /// Wakes the keeper of a pool whose manual clock was advanced.
-#[cfg(any(test, feature = "test-util"))]
+#[cfg(any(test, feature = "test-util", sinkworks_loom))]
 struct Advance(Weak<Inner>);
 
-#[cfg(any(test, feature = "test-util"))]
+#[cfg(any(test, feature = "test-util", sinkworks_loom))]
 impl std::task::Wake for Advance {
     fn wake(self: Arc<Self>) {
         if let Some(inner) = self.0.upgrade() {

@@ -16,10 +16,14 @@ use super::scheduler::Scheduler;
 use super::{Inner, Task};
 use crate::contain::contain;
 use crate::sync::atomic::{AtomicU8, Ordering};
-use crate::sync::{Mutex, Seat, lock};
+use crate::sync::{Mutex, Seat, lock, mutation, now};
 
 /// The time between two looks at whether the pool must grow.
+#[cfg(not(sinkworks_loom))]
 const TICK: Duration = Duration::from_millis(5);
+/// A model's time stands still.
+#[cfg(sinkworks_loom)]
+const TICK: Duration = Duration::ZERO;
 
 /// Ticks without progress before the pool grows.
 const PATIENCE: u32 = 2;
@@ -29,7 +33,7 @@ const GRAIN: Duration = Duration::from_millis(1);
 
 /// The timers of a pool and the word that arms its growth.
 #[derive(Default)]
-pub(super) struct Keeper {
+pub(crate) struct Keeper {
     timers: Mutex<BTreeMap<(Instant, u64), Weak<dyn Task>>>,
     seat: Seat,
     armed: AtomicU8,
@@ -37,25 +41,28 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Has the keeper watch whether the pool is stuck.
-    pub(super) fn arm(&self) {
+    pub(crate) fn arm(&self) {
         // AcqRel, with the swap in `disarm`: if this finds the word armed, the keeper's next look at the idle count and the slots sees
         // what this worker saw, its own claim of a slot included.
-        if self.armed.swap(1, Ordering::AcqRel) == 0 {
+        if mutation!("keeper_arm_by_load") && self.armed.load(Ordering::Acquire) == 1 {
+            return;
+        }
+        if self.armed.swap(1, Ordering::AcqRel) == 0 && !mutation!("keeper_arm_unparks") {
             self.seat.unpark();
         }
     }
 
     /// Stops watching, unless the pool is not at ease.
-    fn disarm(&self, is_at_ease: impl Fn() -> bool) -> bool {
+    pub(crate) fn disarm(&self, is_at_ease: impl Fn() -> bool) -> bool {
         self.armed.swap(0, Ordering::AcqRel);
-        if is_at_ease() {
+        if mutation!("keeper_disarm_looks_again") || is_at_ease() {
             return true;
         }
         self.armed.swap(1, Ordering::AcqRel);
         false
     }
 
-    fn is_armed(&self) -> bool {
+    pub(crate) fn is_armed(&self) -> bool {
         self.armed.load(Ordering::Acquire) != 0
     }
 
@@ -68,7 +75,7 @@ impl Keeper {
         timers.insert((at, key), task);
         let first = timers.first_key_value().is_some_and(|(first, _)| *first == (at, key));
         drop(timers);
-        if first {
+        if first && !mutation!("keeper_timer_unparks") {
             self.seat.unpark();
         }
     }
@@ -150,20 +157,20 @@ struct Growth {
 
 impl Growth {
     fn is_due(&self) -> bool {
-        self.last_tick.is_none_or(|at| at.elapsed() >= TICK)
+        self.last_tick.is_none_or(|at| now().saturating_duration_since(at) >= TICK)
     }
 
     fn rest(&self) -> Duration {
-        self.last_tick.map_or(Duration::ZERO, |at| TICK.saturating_sub(at.elapsed()))
+        self.last_tick.map_or(Duration::ZERO, |at| TICK.saturating_sub(now().saturating_duration_since(at)))
     }
 
     fn tick(&mut self, inner: &Arc<Inner>) {
         let scheduler = &inner.scheduler;
-        self.last_tick = Some(Instant::now());
+        self.last_tick = Some(now());
         let fast_moved = self.look_at_turns(scheduler, inner.max_threads);
         self.fast_stood = if scheduler.fast_waits() && !fast_moved { self.fast_stood + 1 } else { 0 };
         self.slow_waited = if scheduler.slow_waits() { self.slow_waited + 1 } else { 0 };
-        if self.fast_stood >= PATIENCE || self.slow_waited >= PATIENCE {
+        if (self.fast_stood >= PATIENCE || self.slow_waited >= PATIENCE) && !mutation!("keeper_grows") {
             self.fast_stood = 0;
             self.slow_waited = 0;
             inner.grow();

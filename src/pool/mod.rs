@@ -12,18 +12,23 @@
 
 pub(crate) mod batch;
 mod builder;
+#[cfg(not(sinkworks_loom))]
 mod keeper;
+#[cfg(sinkworks_loom)]
+pub(crate) mod keeper;
 pub(crate) mod scheduler;
 mod worker;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock, PoisonError, Weak};
-use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(sinkworks_loom)]
+use crate::block;
 use crate::clock::Clock;
 use crate::error::BuildError;
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use crate::sync::thread;
 use crate::telemetry::{Observations, Observe, Registration, as_gauge, names as metric};
 pub use builder::PoolBuilder;
 use keeper::Keeper;
@@ -69,11 +74,17 @@ pub struct Pool(Arc<Owner>);
 /// Ends the threads when the last handle goes. The threads themselves hold only `Inner`.
 struct Owner(Arc<Inner>);
 
-impl Drop for Owner {
-    fn drop(&mut self) {
+impl Owner {
+    fn stop(&self) {
         self.0.scheduler.stop();
         self.0.stopped.store(1, Ordering::Release);
         self.0.keeper.unpark();
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -196,7 +207,7 @@ impl Pool {
             if !inner.keeper.is_due(inner.clock.now()) && inner.scheduler.is_quiet() && turns() == before {
                 return;
             }
-            thread::sleep(Duration::from_micros(20));
+            std::thread::sleep(Duration::from_micros(20));
         }
     }
 }
@@ -309,8 +320,8 @@ const NO_WORKERS: u8 = 2;
 #[cfg(sinkworks_loom)]
 impl Pool {
     /// A pool whose threads the model starts itself: `workers` of them may call [`work`](Self::work).
-    pub(crate) fn for_model(workers: usize) -> Self {
-        let pool = Self::builder().threads(workers).max_threads(workers).assemble();
+    pub(crate) fn for_model(workers: usize, clock: Clock) -> Self {
+        let pool = Self::builder().threads(workers).max_threads(workers).clock(clock).assemble();
         pool.0.0.degraded.store(0, Ordering::Relaxed);
         (0..workers).for_each(|_| pool.0.0.scheduler.add_thread());
         pool
@@ -318,13 +329,19 @@ impl Pool {
 
     /// A worker's life, until the pool is stopped.
     pub(crate) fn work(&self, place: usize) {
+        block::enter_worker();
         let mut worker = scheduler::Worker::new(place);
         while let scheduler::Next::Run { task, lane, .. } = self.0.0.scheduler.next(&mut worker, None, || false) {
             worker::turn(&self.0.0, &mut worker, task, lane);
         }
     }
 
+    /// The keeper's life, until the pool is stopped.
+    pub(crate) fn keep(&self) {
+        keeper::run(&self.0.0);
+    }
+
     pub(crate) fn stop_for_model(&self) {
-        self.0.0.scheduler.stop();
+        self.0.stop();
     }
 }

@@ -4,6 +4,10 @@
 //! In short. Posting is *push, fence, look for a sleeper*; falling asleep is *show that I sleep, fence, look for work*. At
 //! most one wake is on its way: the woken worker searches, and when it has found something, wakes the next before it runs it.
 //!
+//! **Orderings.** Fences are `SeqCst` and name their partner. Read-modify-writes on shared words are `AcqRel`: whoever moves a word after another sees what that one did
+//! before; `sleep` and `parked` need it for the proof in PROTOCOL.md, `slow_running` and `threads` so that a slot and what was done before it is given back are seen
+//! together, `turn` for the keeper. Acquire loads are of words that were moved so. Relaxed loads are first looks, or follow a fence.
+//!
 //! Nothing here knows what a task is, starts a thread, or reads a clock.
 
 use std::time::Duration;
@@ -65,14 +69,15 @@ pub(crate) struct Worker {
     place: usize,
     /// It holds one of the `SEARCHING` counts.
     searching: bool,
-    /// It was parked since its last task.
+    /// It was parked since its last task, or has had none.
     parked: bool,
     picks: u32,
 }
 
 impl Worker {
     pub(crate) fn new(place: usize) -> Self {
-        Self { place, ..Self::default() }
+        // As if it had been parked: a worker that finds tasks when it begins, and nobody else parked, is as much the last one as one that wakes up.
+        Self { place, parked: !mutation!("pool_new_worker_watches"), ..Self::default() }
     }
 }
 
@@ -189,6 +194,7 @@ impl<T> Scheduler<T> {
         }
         // Everyone who was parked has found work by itself. Others have posted meanwhile and left it to us: look again.
         self.sleep.fetch_sub(SEARCHING, Ordering::AcqRel);
+        // Pairs with the fence in `post_all`.
         fence(Ordering::SeqCst);
         mutation!("pool_failed_wake_recheck") || !self.has_work()
     }
@@ -224,7 +230,8 @@ impl<T> Scheduler<T> {
         }
         // Read after the claim of the slot, so that the claim of the last one never overlooks the others.
         let last_slot = lane == Lane::Slow && !self.has_slow_slot();
-        let watch = last_slot || (worker.parked && idle(self.sleep.load(Ordering::Relaxed)) == 0);
+        let watch =
+            !mutation!("pool_watch") && (last_slot || (worker.parked && idle(self.sleep.load(Ordering::Relaxed)) == 0));
         worker.parked = false;
         Next::Run { task, lane, watch }
     }
@@ -302,7 +309,8 @@ impl<T> Scheduler<T> {
             fence(Ordering::SeqCst);
         }
         let work = !mutation!("pool_park_recheck") && self.has_work();
-        if (work || self.stop.load(Ordering::Relaxed) != 0) && self.unpark_myself(bits, bit) {
+        let stopped = !mutation!("pool_park_sees_stop") && self.stop.load(Ordering::Relaxed) != 0;
+        if (work || stopped) && self.unpark_myself(bits, bit) {
             return false;
         }
         // Cleared by whoever wakes this worker; an unpark without that is a leftover.
@@ -358,7 +366,8 @@ impl<T> Scheduler<T> {
     /// a searching one, who found the fast task gone, hence sees this slot free, and looks again before it parks.
     pub(crate) fn end_turn(&self, worker: &Worker) {
         if self.places[worker.place].turn.swap(NO_TURN, Ordering::AcqRel) == SLOW_TURN {
-            self.slow_running.fetch_sub(1, Ordering::AcqRel);
+            let before = self.slow_running.fetch_sub(1, Ordering::AcqRel);
+            debug_assert!(before > 0, "a slot is given back that was not taken");
         }
     }
 
@@ -366,11 +375,22 @@ impl<T> Scheduler<T> {
     pub(crate) fn call_slow(&self, place: usize) {
         let turn = &self.places[place].turn;
         // Counted first, so that the end of the turn never gives back what was not taken.
+        if mutation!("pool_call_slow_counts_first") {
+            if turn.compare_exchange(FAST_TURN, SLOW_TURN, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                self.slow_running.fetch_add(1, Ordering::AcqRel);
+            }
+            return;
+        }
         self.slow_running.fetch_add(1, Ordering::AcqRel);
+        if mutation!("pool_call_slow_by_store") {
+            return turn.store(SLOW_TURN, Ordering::Release);
+        }
         if turn.compare_exchange(FAST_TURN, SLOW_TURN, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             self.slow_running.fetch_sub(1, Ordering::AcqRel);
-            fence(Ordering::SeqCst);
-            if self.has_work() {
+            if !mutation!("pool_call_slow_fence") {
+                fence(Ordering::SeqCst);
+            }
+            if self.has_work() && !mutation!("pool_call_slow_wakes") {
                 self.wake_one();
             }
         }
@@ -400,10 +420,13 @@ impl<T> Scheduler<T> {
 
     /// Ends every worker once it is done with its turn.
     pub(crate) fn stop(&self) {
+        // Needs no fence: this and a worker that parks change the same word of `parked`. Whoever is second sees what the other did before.
         self.stop.store(1, Ordering::Release);
-        fence(Ordering::SeqCst);
         for place in &self.places {
             place.seat.unpark();
+        }
+        if mutation!("pool_stop_clears_bits") {
+            return;
         }
         for (index, bits) in self.parked.iter().enumerate() {
             let seen = bits.swap(0, Ordering::AcqRel);
@@ -428,7 +451,12 @@ impl<T> Scheduler<T> {
     pub(crate) fn is_at_ease(&self) -> bool {
         // By read-modify-write, for the worker that has just left and so taken a slot away: if a claim of the last slot comes
         // before this, it is seen here; if it comes after, the claimer sees that the thread is gone. Acquire would not do.
-        self.idle() > 0 && self.slow_running.fetch_add(0, Ordering::AcqRel) < self.slow_slots()
+        let running = if mutation!("pool_at_ease_by_load") {
+            self.slow_running.load(Ordering::Acquire)
+        } else {
+            self.slow_running.fetch_add(0, Ordering::AcqRel)
+        };
+        self.idle() > 0 && running < self.slow_slots()
     }
 
     /// Whether fast tasks wait.
@@ -439,6 +467,23 @@ impl<T> Scheduler<T> {
     /// Whether slow tasks wait that may not run, since too many others do.
     pub(crate) fn slow_waits(&self) -> bool {
         !self.slow.is_empty() && !self.has_slow_slot()
+    }
+}
+
+#[cfg(sinkworks_loom)]
+impl<T> Scheduler<T> {
+    /// A parked worker goes on.
+    pub(crate) fn seem_woken(&self) {
+        self.sleep.fetch_sub(IDLE, Ordering::AcqRel);
+    }
+
+    pub(crate) fn slow_running(&self) -> usize {
+        self.slow_running.load(Ordering::Acquire)
+    }
+
+    /// As if a worker were parked that nobody wakes.
+    pub(crate) fn seem_parked(&self) {
+        self.sleep.fetch_add(IDLE | SEARCHING, Ordering::AcqRel);
     }
 }
 

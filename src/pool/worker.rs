@@ -1,13 +1,14 @@
 //! A pool thread: takes a task, gives it a turn, decides its lane by how long that took.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::scheduler::{Lane, Next, Worker};
 use super::{Inner, Task, Turn};
 use crate::block;
 use crate::contain::contain;
 use crate::sync::atomic::Ordering;
+use crate::sync::now;
 
 /// A task whose turn takes longer goes to the slow lane: at that length it is not the processor that it waits for.
 #[cfg(not(sinkworks_loom))]
@@ -28,8 +29,8 @@ pub(super) fn run(inner: &Arc<Inner>, place: usize) {
     let above = place.checked_sub(inner.min_threads);
     let keep = above.and_then(|above| Some(inner.keep_alive.saturating_add(STAGGER * u32::try_from(above).ok()?)));
     loop {
-        let began = Instant::now();
-        let expired = || keep.is_some_and(|keep| began.elapsed() >= keep);
+        let began = now();
+        let expired = || keep.is_some_and(|keep| now().saturating_duration_since(began) >= keep);
         match inner.scheduler.next(&mut worker, keep, expired) {
             Next::Run { task, lane, watch } => {
                 if watch && inner.max_threads > inner.min_threads {
@@ -54,7 +55,7 @@ pub(super) fn run(inner: &Arc<Inner>, place: usize) {
 }
 
 pub(super) fn turn(inner: &Arc<Inner>, worker: &mut Worker, task: Arc<dyn Task>, lane: Lane) {
-    let began = Instant::now();
+    let began = now();
     inner.scheduler.begin_turn(worker, lane);
     // A sink's panic is caught where it is called. This is for what slips through, such as an event whose drop panics:
     // it must not take the thread, and with it other queues, away.
@@ -63,7 +64,7 @@ pub(super) fn turn(inner: &Arc<Inner>, worker: &mut Worker, task: Arc<dyn Task>,
         Turn::Again
     });
     inner.scheduler.end_turn(worker);
-    let lane = if began.elapsed() > SLOW_TURN { Lane::Slow } else { Lane::Fast };
+    let lane = if now().saturating_duration_since(began) > SLOW_TURN { Lane::Slow } else { Lane::Fast };
     task.set_lane(lane);
     if outcome == Turn::Again {
         inner.scheduler.post(task, lane);

@@ -272,6 +272,9 @@ impl<E: Send + 'static> Mailbox<E> {
             if let Some(report) = &closing.report {
                 return Poll::Ready(Ok(report.clone()));
             }
+            if mutation!("queue_closer_registers_late") {
+                drop(closing);
+            }
             self.closers.register(waker);
         }
         if self.how() == Some(Shutdown::Abort) {
@@ -306,7 +309,8 @@ impl<E: Send + 'static> Mailbox<E> {
         let quiet = self.entrance.intake.is_quiet();
         let (ledger, left_now) = self.entrance.ledger_and_left();
         // Since the abort, only the event that was in flight then can have left otherwise than abandoned.
-        let in_flight = u64::from(turn_runs && !quiet && left_now == left);
+        let in_flight =
+            u64::from(turn_runs && !quiet && left_now == left && !mutation!("queue_abort_knows_what_is_in_flight"));
         Poll::Ready(Ok(self.end(answer, ledger.abandoning(in_flight))))
     }
 
@@ -326,7 +330,9 @@ impl<E: Send + 'static> Mailbox<E> {
         });
         let report = report.clone();
         drop(closing);
-        self.closers.wake_all();
+        if !mutation!("queue_end_wakes_closers") {
+            self.closers.wake_all();
+        }
         report
     }
 

@@ -77,6 +77,24 @@
 //! it goes on after all. It is a cycle on purpose: it keeps the mailbox alive, with handles or without, until it has ended, and since the
 //! run word then stays `ACTIVE`, it is not put back. The drop of the last handle begins the close that leads there.
 
+//!
+//! # What the models check
+//!
+//! `ci/loom.sh NAME` runs one; it prints the mutations, each a step left out, that the model fails on.
+//!
+//! | step | model |
+//! |---|---|
+//! | (W) against (T), and the last look | `queue_two_writers`, `turn_at_most_one_drainer` |
+//! | a write against a close | `queue_write_against_close` |
+//! | close from two threads, each gets the report | `queue_close_from_two_threads` |
+//! | an abort against `left`, `QUIET` | `queue_abort_against_turn`, `queue_abort_against_drain` |
+//! | budget spent, then again | `turn_budget_is_spent` |
+//! | hold, against a waker, a timer, a write, room | `turn_hold_against_waker`, `turn_timer_against_write_against_room` |
+//! | a queue before a queue, closing | `turn_chained_close` |
+//! | waiting for room, the exact bound | `room_writer_against_drain`, `room_writer_against_close`, `room_two_writers_one_place` |
+//! | (C) against (V), the end of the shed | `room_evict_against_close`, `room_shed_against_close` |
+//! | the reference to itself | asserted in `wake_into`, in all of these |
+
 mod builder;
 mod mailbox;
 #[cfg(not(sinkworks_loom))]

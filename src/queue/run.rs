@@ -11,6 +11,7 @@
 //! The race that matters: the drain finds nothing and goes idle while a writer pushes. The drain goes idle, fences, looks
 //! once more; the writer pushes, fences, looks at the word. Both fences are in one total order, so one of the two sees the other.
 
+// All steps of the word are AcqRel: whoever gets the turn sees what the one who woke it, or had the turn before, did. The looks are Relaxed after a fence.
 use crate::sync::atomic::{AtomicUsize, Ordering, fence};
 use crate::sync::mutation;
 
@@ -46,6 +47,10 @@ impl RunWord {
 
     /// Ends the turn until a timer or a waker. `false`: something has happened meanwhile, look again.
     pub(crate) fn hold(&self) -> bool {
+        if mutation!("queue_hold_ignores_wake") {
+            self.0.store(HOLD, Ordering::Release);
+            return true;
+        }
         self.0.compare_exchange(ACTIVE, HOLD, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
@@ -65,6 +70,9 @@ impl RunWord {
             return true;
         }
         // A writer pushed before it could see the word idle. Whoever sets ACTIVE now has the turn.
+        if mutation!("queue_rest_takes_no_turn") {
+            return false;
+        }
         self.0.compare_exchange(IDLE, ACTIVE, Ordering::AcqRel, Ordering::Acquire).is_err()
     }
 }

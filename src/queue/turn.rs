@@ -13,14 +13,14 @@ use crate::intake::Parcel;
 use crate::ledger::DropReason;
 use crate::pool::{SLOW_TURN, Turn};
 use crate::shutdown::Shutdown;
-use crate::sync::lock;
+use crate::sync::{lock, mutation, now};
 
 /// Events that a turn delivers at most: some microseconds' worth of a trivial sink, so that other queues wait no longer.
 #[cfg(not(sinkworks_loom))]
 const BUDGET: u32 = 256;
 /// Small, so that the models reach its end.
 #[cfg(sinkworks_loom)]
-const BUDGET: u32 = 1;
+const BUDGET: u32 = 2;
 
 /// Why the delivery stopped.
 enum Stop {
@@ -41,6 +41,7 @@ pub(super) fn turn<E: Send + 'static>(mailbox: &Mailbox<E>, began: Instant) -> T
             let run = &mailbox.ready().run;
             run.look();
             let ended = match deliver(mailbox, &mut drain, &mut budget) {
+                Stop::Spent if mutation!("queue_spent_is_done") => return Turn::Done,
                 Stop::Spent => return Turn::Again,
                 Stop::Hold => mailbox.lie_down(|| run.hold()),
                 Stop::Empty if mailbox.entrance.intake.is_drained() => match close(mailbox, &mut drain) {
@@ -69,7 +70,10 @@ impl Budget {
         self.served += 1;
         // The clock is read at each power of two from the second event on: soon enough to notice a sink that has become slow, and rarely enough to
         // cost a fast one nothing.
-        self.served >= BUDGET || (self.served.is_power_of_two() && self.served > 1 && self.began.elapsed() > SLOW_TURN)
+        self.served >= BUDGET
+            || (self.served.is_power_of_two()
+                && self.served > 1
+                && now().saturating_duration_since(self.began) > SLOW_TURN)
     }
 }
 
@@ -109,7 +113,7 @@ fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, budget
                 return Stop::Hold;
             }
         }
-        if intake.is_aborted() {
+        if intake.is_aborted() && !mutation!("queue_turn_sees_abort") {
             return abandon(mailbox, drain);
         }
         if budget.spend() {

@@ -8,7 +8,7 @@ use crate::delivery::Delivery;
 use crate::error::{BuildError, Failure, Wait};
 use crate::retry::strategy::{Proceed, RetryStrategy, Verdict};
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, lock, random};
 
 /// How much of an [`ExponentialBackoff`]'s wait is chance. With `c` = min(base + factor · 2^(n−1), max) after `n` failures in a row:
 ///
@@ -72,7 +72,7 @@ impl ExponentialBackoff {
             max: or(max, Duration::from_secs(20)),
             jitter: Jitter::default(),
             failures: AtomicU64::new(0),
-            random: Mutex::new(fastrand::Rng::new()),
+            random: Mutex::new(random()),
         }
     }
 

@@ -26,6 +26,7 @@ use crate::names;
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::mutation;
 use crate::wakers::{Ticket, WaitList};
 use stats::Counts;
 
@@ -154,7 +155,7 @@ impl<S, R: RetryStrategy> RetryingSink<S, R> {
     fn wait(&self, mut saved: Saved<R::State>, delivery: &mut Delivery<'_>, wait: Wait) -> WriteError {
         drop(self.waiting.register(&mut saved.ticket, delivery.waker()));
         // A close that came before the registration has woken nobody.
-        if self.is_closed() {
+        if self.is_closed() && !mutation!("retry_wait_looks_again") {
             return WriteError::Closed;
         }
         delivery.save(saved);
@@ -224,9 +225,10 @@ impl<E: ?Sized, S: Sink<E>, R: RetryStrategy> Sink<E> for RetryingSink<S, R> {
 
     fn poll_close(&self, how: Shutdown, waker: &Waker) -> Poll<Result<CloseReport, CloseError>> {
         self.closed.store(1, Ordering::Release);
-        // Pairs with the fence in `WaitList::register`: either the writer sees the close, or this wakes the writer.
-        crate::sync::atomic::fence(Ordering::SeqCst);
-        self.waiting.wake_all();
+        // Needs no fence: both this and `WaitList::register` take the list's lock. If this comes first the writer sees the close, otherwise it is woken.
+        if !mutation!("retry_close_wakes") {
+            self.waiting.wake_all();
+        }
         self.sink.poll_close(how, waker)
     }
 

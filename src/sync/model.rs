@@ -1,13 +1,17 @@
 //! The primitives that the models run on: loom's, and stand-ins for what loom does not see. Each stand-in is no stronger than the real one.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::sync::PoisonError;
-use std::time::Duration;
+use std::ops::Deref;
+use std::sync::{Arc, LazyLock, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
 
 pub(crate) use loom::sync::{Mutex, MutexGuard};
+pub(crate) use loom::{thread, thread_local};
 
 pub(crate) mod atomic {
-    pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 }
 use atomic::{AtomicUsize, Ordering};
 
@@ -114,12 +118,188 @@ impl Seat {
         self.wake.notify_one();
     }
 
-    /// Takes the token, waiting for it; with a timeout, which loom does not know, it does not wait at all: the time may be over at once.
+    /// Takes the token, waiting for it; with a timeout, which loom does not know, it does not wait at all: the time may be over at once. Only a
+    /// timeout of an hour or more never ends.
     pub(crate) fn park(&self, timeout: Option<Duration>) {
+        let forever = timeout.is_none_or(|timeout| timeout >= HOUR);
+        if !forever {
+            // Others first: whoever waits for a while in a loop would otherwise keep loom in it.
+            thread::yield_now();
+        }
         let mut token = super::lock(&self.token);
-        while !*token && timeout.is_none() {
+        while !*token && forever {
             token = self.wake.wait(token).unwrap_or_else(PoisonError::into_inner);
         }
         *token = false;
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// The time of a model stands still, so that its executions do not differ. A model whose time passes has a manual clock.
+pub(crate) fn now() -> Instant {
+    static NOW: LazyLock<Instant> = LazyLock::new(Instant::now);
+    *NOW
+}
+
+/// Random numbers that are the same in each execution.
+pub(crate) fn random() -> fastrand::Rng {
+    fastrand::Rng::with_seed(7)
+}
+
+thread_local! {
+    static SEAT: Arc<Seat> = Arc::default();
+}
+
+/// Unparks one of the model's threads.
+pub(crate) struct Unparker(Arc<Seat>);
+
+impl Unparker {
+    pub(crate) fn new() -> Self {
+        Self(SEAT.with(Arc::clone))
+    }
+
+    pub(crate) fn unpark(&self) {
+        self.0.unpark();
+    }
+}
+
+/// Parks as a [`Seat`] does.
+pub(crate) fn park(timeout: Option<Duration>) {
+    SEAT.with(Arc::clone).park(timeout);
+}
+
+thread_local! {
+    static SCOPED: RefCell<Option<Waker>> = RefCell::new(None);
+}
+
+/// Stands in for the one scoped thread-local that the crate has: loom's threads share the real one's operating system thread.
+pub(crate) struct ScopedKey;
+
+impl ScopedKey {
+    pub(crate) fn set<R>(&self, waker: &Waker, scope: impl FnOnce() -> R) -> R {
+        let before = SCOPED.with(|scoped| scoped.replace(Some(waker.clone())));
+        let answer = scope();
+        SCOPED.with(|scoped| scoped.replace(before));
+        answer
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        SCOPED.with(|scoped| scoped.borrow().is_some())
+    }
+
+    pub(crate) fn with<R>(&self, look: impl FnOnce(&Waker) -> R) -> R {
+        SCOPED.with(|scoped| look(scoped.borrow().as_ref().expect("it is set")))
+    }
+}
+
+macro_rules! scoped_thread_local {
+    ($(#[$attribute:meta])* static $name:ident: Waker) => {
+        $(#[$attribute])*
+        static $name: $crate::sync::ScopedKey = $crate::sync::ScopedKey;
+    };
+}
+pub(crate) use scoped_thread_local;
+
+/// Stands in for `arc_swap::ArcSwap`: an index that says which version is the current one, moved by compare-exchange. Readers load it with
+/// Acquire alone, so they may get a version that has been replaced, for as long as the one who replaces it has not yet settled its
+/// readers' debts, as the real one does after its swap; a reader that comes too late for that takes the newest. It has none of the real one's `SeqCst`
+/// operations.
+pub(crate) struct ArcSwap<T> {
+    current: AtomicUsize,
+    /// Written when debts are settled, read when one is made and when it ends: steps at which loom may let others come in between.
+    settled: AtomicUsize,
+    // Not loom's: it carries the values and must add no ordering.
+    versions: std::sync::Mutex<Vec<Option<Arc<T>>>>,
+}
+
+/// What [`ArcSwap::load`] gives.
+pub(crate) struct Guard<'s, T> {
+    value: Arc<T>,
+    settled: &'s AtomicUsize,
+}
+
+impl<T> Deref for Guard<'_, T> {
+    type Target = Arc<T>;
+
+    fn deref(&self) -> &Arc<T> {
+        &self.value
+    }
+}
+
+impl<T> Drop for Guard<'_, T> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // Loom looks for other orders only where threads touch the same word: who is the last to let a version go is one of them.
+            self.settled.load(Ordering::Relaxed);
+        }
+    }
+}
+
+impl<T> ArcSwap<T> {
+    pub(crate) fn from_pointee(value: T) -> Self {
+        Self {
+            current: AtomicUsize::new(0),
+            settled: AtomicUsize::new(0),
+            versions: std::sync::Mutex::new(vec![Some(Arc::new(value))]),
+        }
+    }
+
+    fn version(&self, index: usize) -> Option<Arc<T>> {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner)[index].clone()
+    }
+
+    fn latest(&self) -> (usize, Arc<T>) {
+        loop {
+            let index = self.current.fetch_add(0, Ordering::AcqRel);
+            if let Some(value) = self.version(index) {
+                return (index, value);
+            }
+        }
+    }
+
+    /// The current version, or one that was replaced at this very moment.
+    pub(crate) fn load(&self) -> Guard<'_, T> {
+        let index = self.current.load(Ordering::Acquire);
+        self.settled.load(Ordering::Relaxed);
+        Guard { value: self.version(index).unwrap_or_else(|| self.latest().1), settled: &self.settled }
+    }
+
+    /// The same as an owner.
+    pub(crate) fn load_full(&self) -> Arc<T> {
+        Arc::clone(&self.load())
+    }
+
+    fn replace(&self, before: usize, value: Arc<T>) -> bool {
+        let index = {
+            let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+            versions.push(Some(value));
+            versions.len() - 1
+        };
+        if mutation!("arcswap_compares") {
+            self.current.store(index, Ordering::Release);
+        } else if self.current.compare_exchange(before, index, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            return false;
+        }
+        self.settled.store(index, Ordering::Relaxed);
+        let old = self.versions.lock().unwrap_or_else(PoisonError::into_inner)[before].take();
+        // Outside the lock: it may be the last owner.
+        drop(old);
+        true
+    }
+
+    /// Replaces whatever is there.
+    pub(crate) fn store(&self, value: Arc<T>) {
+        while !self.replace(self.current.fetch_add(0, Ordering::AcqRel), value.clone()) {}
+    }
+
+    /// Replaces the current version by what `next` makes of it, again if another was faster. Returns the version that was replaced.
+    pub(crate) fn rcu<R: Into<Arc<T>>>(&self, mut next: impl FnMut(&Arc<T>) -> R) -> Arc<T> {
+        loop {
+            let (index, value) = self.latest();
+            if self.replace(index, next(&value).into()) {
+                return value;
+            }
+        }
     }
 }

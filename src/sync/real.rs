@@ -1,15 +1,18 @@
 //! The primitives that a service runs on.
 
-use std::thread::{self, Thread};
-use std::time::Duration;
+use std::thread::Thread;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 
+pub(crate) use arc_swap::ArcSwap;
 pub(crate) use crossbeam_queue::SegQueue;
+pub(crate) use scoped_tls::scoped_thread_local;
 pub(crate) use std::sync::{Mutex, MutexGuard};
+pub(crate) use std::{thread, thread_local};
 
 pub(crate) mod atomic {
-    pub(crate) use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 }
 
 /// Whether the step called `$name` is left out. Never, outside the models.
@@ -22,6 +25,38 @@ pub(crate) use mutation;
 
 pub(crate) fn spin_loop() {
     std::hint::spin_loop();
+}
+
+/// The system's monotonic clock.
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Random numbers that are others each time.
+pub(crate) fn random() -> fastrand::Rng {
+    fastrand::Rng::new()
+}
+
+/// Unparks one thread.
+pub(crate) struct Unparker(Thread);
+
+impl Unparker {
+    /// That of the calling thread.
+    pub(crate) fn new() -> Self {
+        Self(thread::current())
+    }
+
+    pub(crate) fn unpark(&self) {
+        self.0.unpark();
+    }
+}
+
+/// Parks the calling thread. May return early.
+pub(crate) fn park(timeout: Option<Duration>) {
+    match timeout {
+        None => thread::park(),
+        Some(timeout) => thread::park_timeout(timeout),
+    }
 }
 
 /// Where a pool thread sits while it parks. The thread in a seat changes; whoever wakes it meets no lock.
@@ -44,9 +79,6 @@ impl Seat {
     /// Parks the calling thread, which sits here. May return early.
     #[allow(clippy::unused_self, reason = "the model's seat keeps the parking state in itself")]
     pub(crate) fn park(&self, timeout: Option<Duration>) {
-        match timeout {
-            None => thread::park(),
-            Some(timeout) => thread::park_timeout(timeout),
-        }
+        park(timeout);
     }
 }

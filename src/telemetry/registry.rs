@@ -101,6 +101,11 @@ impl Registration {
         if key == 0 {
             return;
         }
+        if cfg!(sinkworks_loom) {
+            // A model builds its components some hundred thousand times, and nobody reads its metrics.
+            lock().members.remove(&key);
+            return;
+        }
         let mut counts = Observations::default();
         last(&mut counts);
         let mut registry = lock();

@@ -17,7 +17,7 @@ use crate::clock::saturating_add;
 use crate::delivery::Delivery;
 use crate::error::Wait;
 use crate::retry::strategy::Proceed;
-use crate::sync::MutexGuard;
+use crate::sync::{MutexGuard, mutation};
 
 impl Machine {
     /// Asked while not closed.
@@ -26,7 +26,7 @@ impl Machine {
         let (now, waker) = (delivery.now(), delivery.waker());
         let mut cold = self.cold();
         match self.word() & STATE {
-            CLOSED => {
+            CLOSED if !mutation!("breaker_hold_looks_again") => {
                 drop(cold);
                 permit.pass(None);
                 return Proceed::Now;
@@ -42,8 +42,10 @@ impl Machine {
             },
             _ => {}
         }
-        cold.leases.retain(|(_, ends)| *ends > now);
-        if cold.leases.len() >= self.probes {
+        if !mutation!("breaker_lease_ends") {
+            cold.leases.retain(|(_, ends)| *ends > now);
+        }
+        if cold.leases.len() >= self.probes && !mutation!("breaker_probe_count") {
             let ends = cold.leases.iter().map(|(_, ends)| *ends).min();
             return self.hold_until(cold, permit, waker, ends.unwrap_or(now));
         }
@@ -109,7 +111,11 @@ impl Machine {
         let mut cold = self.cold();
         let before = cold.leases.len();
         cold.leases.retain(|(out, _)| *out != id);
-        let woken = if cold.leases.len() < before { Woken(self.held.pop(1)) } else { Woken::default() };
+        let woken = if cold.leases.len() < before && !mutation!("breaker_lost_probe_wakes") {
+            Woken(self.held.pop(1))
+        } else {
+            Woken::default()
+        };
         drop(cold);
         woken.wake();
     }

@@ -15,6 +15,9 @@
 //! **Races.** The word decides for whoever passes while it is closed, by compare-exchange and without a lock. Every other transition is made
 //! under the lock, and re-reads the word there. What is the user's code, the wake and the drop of a waker, runs when the lock is released: it may
 //! ask this very breaker.
+//!
+//! **Orderings.** Every step of the word is `AcqRel` and every look Acquire: who sees a state sees what was done before it was entered. Exactness comes from the compare-exchange
+//! and the lock alone; `transitions` are Relaxed counters.
 
 use std::mem;
 use std::sync::Arc;
@@ -27,7 +30,7 @@ use super::window::Window;
 use crate::clock::saturating_add;
 use crate::delivery::Delivery;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Mutex, MutexGuard, lock};
+use crate::sync::{Mutex, MutexGuard, lock, mutation};
 use crate::telemetry::{Observations, Observe, Registration, names as metric};
 use crate::wakers::WaitList;
 
@@ -151,6 +154,9 @@ impl Machine {
             if word & (STATE | STAGED) != CLOSED {
                 return self.close_or_go_on(probe);
             }
+            if mutation!("breaker_success_by_store") {
+                return self.word.store(CLOSED, Ordering::Release);
+            }
             match self.word.compare_exchange_weak(word, CLOSED, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return,
                 Err(seen) => word = seen,
@@ -164,7 +170,7 @@ impl Machine {
         let mut cold = self.cold();
         let word = self.word();
         let woken = match word & STATE {
-            FORCED => return,
+            FORCED if !mutation!("breaker_forced_ignores_success") => return,
             CLOSED if word & STAGED == 0 => {
                 self.word.fetch_and(DISABLED, Ordering::AcqRel);
                 return;
@@ -172,6 +178,9 @@ impl Machine {
             CLOSED => {
                 // No failures in a row any more.
                 self.word.fetch_and(STAGED | DISABLED, Ordering::AcqRel);
+                if mutation!("breaker_success_wakes_the_next") {
+                    return;
+                }
                 self.next_stage(&mut cold)
             }
             // Only a probe whose lease still runs: one that has ended, by its time or by hand, has lost its say.
@@ -188,7 +197,7 @@ impl Machine {
             let id = lease.answered();
             let mut cold = self.cold();
             // A probe that answers after its lease has ended says nothing any more.
-            if cold.leases.iter().any(|(out, _)| *out == id) {
+            if cold.leases.iter().any(|(out, _)| *out == id) || mutation!("breaker_late_answer_says_nothing") {
                 let woken = self.open(&mut cold, now);
                 drop(cold);
                 woken.wake();
@@ -209,7 +218,7 @@ impl Machine {
             let failures = word / ONE_FAILURE + 1;
             if failures >= threshold {
                 let mut cold = self.cold();
-                if self.word() == word {
+                if self.word() == word || mutation!("breaker_opens_by_a_second_look") {
                     cold.by_rate = false;
                     let woken = self.open(&mut cold, now);
                     drop(cold);
@@ -217,6 +226,9 @@ impl Machine {
                 }
                 word = self.word();
                 continue;
+            }
+            if mutation!("breaker_failure_by_store") {
+                return self.word.store(word + ONE_FAILURE, Ordering::Release);
             }
             match self.word.compare_exchange_weak(word, word + ONE_FAILURE, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return,
@@ -235,7 +247,7 @@ impl Machine {
         }
         let mut cold = self.cold();
         // Asked again: it may have opened and closed meanwhile, which has emptied the window.
-        if counts(self.word()) && window.is_tripped(now) {
+        if (counts(self.word()) || mutation!("breaker_rate_by_a_second_look")) && window.is_tripped(now) {
             cold.by_rate = true;
             let woken = self.open(&mut cold, now);
             drop(cold);

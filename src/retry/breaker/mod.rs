@@ -9,6 +9,18 @@
 //! | `window` | the share of failures in a sliding time |
 //! | `control` | opening, closing and disabling by hand |
 //! | `builder` | the options |
+//!
+//! What `ci/loom.sh breaker` checks:
+//!
+//! | step | model |
+//! |---|---|
+//! | concurrent failures: none is lost, it opens once | `breaker_concurrent_failures`, `breaker_failures_by_rate` |
+//! | the operator's word against attempts and probes | `breaker_control_against_attempts`, `breaker_control_against_rate`, `breaker_control_against_probe` |
+//! | the exact number of probes | `breaker_probe_count_is_exact` |
+//! | closing wakes in stages and leaves nobody | `breaker_close_leaves_nobody` |
+//! | a probe lost by its drop, by its lease's end, or answering late | `breaker_probe_is_dropped`, `breaker_lease_ends`, `breaker_late_answer` |
+//!
+//! The heralds and those whom opening wakes are not needed for that: who is held also comes by itself at the time it was told, which the models leave out.
 
 mod builder;
 mod control;

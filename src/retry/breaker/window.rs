@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::mutation;
 
 /// Slices of a window.
 const SLICES: u64 = 10;
@@ -106,6 +107,9 @@ impl Window {
                 _ => Bucket { number, ..Bucket::default() },
             };
             let counted = current.counting(failed).pack();
+            if mutation!("breaker_window_by_store") {
+                return bucket.store(counted, Ordering::Relaxed);
+            }
             match bucket.compare_exchange_weak(word, counted, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(seen) => word = seen,
