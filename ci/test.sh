@@ -97,6 +97,7 @@ measuring_tests() {
     cargo test --locked --release --test refusing -- --include-ignored --test-threads=1 --nocapture
     cargo test --locked --release --test swallowing -- --include-ignored --test-threads=1 --nocapture
     cargo test --locked --release --test faults -- --include-ignored --test-threads=1 --nocapture
+    cargo test --locked --release --test scrape -- --include-ignored --test-threads=1 --nocapture
 }
 
 # With no feature too: a link to what a feature adds must not break without it.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::{concurrently, watched};
-use sinkworks::test_util::Recording;
+use sinkworks::test_util::{Gate, Recording};
 use sinkworks::{Channel, Pool, Queue, RecvError, Shutdown, Sink, sink_fn};
 
 const ROUNDS: u64 = 2_000;
@@ -93,11 +93,16 @@ fn a_sink_whose_drop_panics_takes_no_pool_thread_with_it() {
     let pool = Pool::dedicated("bomb").unwrap();
     let dropped = Arc::new(AtomicU64::new(0));
     let bomb = Bomb(dropped.clone());
+    // The worker is held until this thread has let go of the queue, or the bomb may go off here.
+    let gate = Gate::new();
+    let door = gate.clone();
     let sink = sink_fn(move |_: &u32| {
+        door.pass();
         assert_eq!(bomb.0.load(Ordering::Relaxed), 0);
         Ok(())
     });
     Queue::builder(sink).pool(&pool).build().unwrap().send(1).unwrap();
+    gate.open();
     pool.wait_idle();
     let seen = Recording::new();
     let next = Queue::builder(seen.clone()).pool(&pool).build().unwrap();

@@ -7,6 +7,7 @@ use std::sync::{Arc, TryLockError, Weak};
 use std::task::{Poll, Wake, Waker};
 use std::time::Instant;
 
+use super::pace::{Mark, Timing};
 use super::run::RunWord;
 use crate::block;
 use crate::clock::Clock;
@@ -32,6 +33,7 @@ pub(super) struct Mailbox<E: Send> {
     pub(super) name: Arc<str>,
     pub(super) entrance: Entrance<E, Ready>,
     pub(super) dead_letters: Option<DeadLetters<E>>,
+    pub(super) timing: Timing,
     pub(super) drain: Mutex<Drain<E>>,
     closing: Mutex<Closing>,
     closers: Wakers,
@@ -52,6 +54,7 @@ pub(super) struct Drain<E> {
     pub(super) destination_closed: bool,
     /// Events that the destination took, counted apart from the words, so that each can be held against the other.
     pub(super) delivered: u64,
+    pub(super) mark: Option<Mark>,
 }
 
 pub(super) struct Held<E> {
@@ -95,7 +98,8 @@ impl<E: Send + 'static> Mailbox<E> {
             name,
             entrance,
             dead_letters,
-            drain: Mutex::new(Drain { held: None, timer: None, destination_closed: false, delivered: 0 }),
+            timing: Timing::default(),
+            drain: Mutex::new(Drain { held: None, timer: None, destination_closed: false, delivered: 0, mark: None }),
             closing: Mutex::new(Closing { how: None, report: None }),
             closers: Wakers::new(),
             aborting: Mutex::default(),
@@ -366,6 +370,10 @@ impl<E: Send> Observe for Mailbox<E> {
         out.counter(&names::QUEUE_DELIVERED, &self.name, None, ledger.delivered);
         for reason in DropReason::ALL {
             out.counter(&names::QUEUE_DROPPED, &self.name, Some(reason.as_str()), ledger.dropped[reason]);
+        }
+        self.timing.observe(out, &self.name);
+        if ledger.pending > 0 {
+            self.timing.note_waiting(intake.entered(), self.ready().pool.clock());
         }
     }
 }

@@ -60,6 +60,7 @@
 
 mod builder;
 mod mailbox;
+mod pace;
 #[cfg(not(sinkworks_loom))]
 mod run;
 #[cfg(sinkworks_loom)]

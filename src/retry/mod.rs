@@ -20,7 +20,7 @@ use crate::names;
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use crate::telemetry::{Observations, Observe, Registration, names as metric, register};
+use crate::telemetry::{Histogram, Observations, Observe, Registration, names as metric, register};
 use crate::wakers::{Ticket, WaitList};
 
 /// Attempts that follow each other without a wait in one call. Then the holder's other work comes first, so that a strategy that
@@ -67,6 +67,7 @@ struct Counts {
     permanent: AtomicU64,
     closed: AtomicU64,
     retries: AtomicU64,
+    backoff: Histogram,
 }
 
 /// How many attempts a [`RetryingSink`] has made, by outcome.
@@ -93,6 +94,8 @@ struct Saved<T> {
     /// The attempt has begun: the sink below was not ready.
     under_way: bool,
     failed: bool,
+    /// Since when it waits for its next attempt.
+    waits_since: Option<Instant>,
     ticket: Option<Ticket>,
     below: Frame,
 }
@@ -104,6 +107,7 @@ impl<T: Default> Default for Saved<T> {
             not_before: None,
             under_way: false,
             failed: false,
+            waits_since: None,
             ticket: None,
             below: Frame::default(),
         }
@@ -184,7 +188,11 @@ impl<E: ?Sized, S: Sink<E>, R: RetryStrategy> Sink<E> for RetryingSink<S, R> {
                 return Err(WriteError::Closed);
             }
             if let Err(wait) = self.may_proceed(&mut saved, delivery) {
+                saved.waits_since.get_or_insert_with(|| delivery.now());
                 return Err(self.wait(saved, delivery, wait));
+            }
+            if let Some(since) = saved.waits_since.take() {
+                self.counts.backoff.record(delivery.now().saturating_duration_since(since));
             }
             if saved.failed && !saved.under_way {
                 self.counts.retries.fetch_add(1, Ordering::Relaxed);
@@ -258,6 +266,7 @@ impl Counts {
             permanent: zero(),
             closed: zero(),
             retries: zero(),
+            backoff: Histogram::default(),
         })
     }
 
@@ -291,6 +300,7 @@ impl Observe for Counts {
             out.counter(&metric::WRITE_ATTEMPTS, &self.name, Some(outcome), attempts);
         }
         out.counter(&metric::RETRIES, &self.name, None, retries);
+        out.histogram(&metric::RETRY_BACKOFF, &self.name, &self.backoff);
     }
 }
 

@@ -22,6 +22,12 @@
 //! ends: name components after what they do, not after requests or connections that come and go.
 
 #[cfg(feature = "prometheus")]
+mod exposition;
+mod handing_over;
+#[cfg(test)]
+mod handing_over_tests;
+mod histogram;
+#[cfg(feature = "prometheus")]
 mod http;
 pub(crate) mod names;
 mod observations;
@@ -34,6 +40,7 @@ mod render_tests;
 #[cfg(test)]
 mod tests;
 
+pub use histogram::bucket_bounds;
 pub use names::{Metric, MetricKind, metrics};
 #[cfg(feature = "prometheus")]
 pub use prometheus::{Exporter, MetricsServer, ServeError, serve};
@@ -45,6 +52,7 @@ pub(crate) fn as_gauge(count: u64) -> f64 {
     count as f64
 }
 pub(crate) use {
+    histogram::Histogram,
     observations::Observations,
     registry::{Observe, Registration, register},
 };

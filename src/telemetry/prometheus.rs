@@ -7,8 +7,9 @@ use std::sync::{Mutex, PoisonError};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
+use super::exposition::{WithoutHistograms, histograms};
 use super::http::{Answer, Server};
-use super::publish::publish;
+use super::publish::publish_and_read;
 
 /// The text format's own content type.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -21,7 +22,7 @@ pub enum ServeError {
     #[error("cannot listen on the address: {0}")]
     Address(#[source] io::Error),
     /// Another global recorder of the `metrics` crate is installed, and there can be only one. Render with its own exporter, after a call of
-    /// [`publish`].
+    /// [`publish`](super::publish).
     #[error("another global metrics recorder is already installed")]
     RecorderInstalled,
     /// The operating system would not start a thread. The recorder has been installed.
@@ -67,7 +68,9 @@ impl Exporter {
         if let Some(handle) = &*installed {
             return Ok(Self { handle: handle.clone() });
         }
-        let handle = PrometheusBuilder::new().install_recorder().map_err(|_| ServeError::RecorderInstalled)?;
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        metrics::set_global_recorder(WithoutHistograms(recorder)).map_err(|_| ServeError::RecorderInstalled)?;
         *installed = Some(handle.clone());
         Ok(Self { handle })
     }
@@ -82,17 +85,18 @@ impl Exporter {
     }
 }
 
-/// Publishes, then renders what the recorder behind `handle` has.
+/// Publishes, then renders what the recorder behind `handle` has, and our histograms.
 pub(super) fn render(handle: &PrometheusHandle) -> String {
-    publish();
+    let readings = publish_and_read();
     handle.run_upkeep();
-    sort_families(&handle.render())
+    let rendered = handle.render();
+    sort_families(&[&rendered, &histograms(&readings)])
 }
 
 /// The exporter's order is a hash map's, which hides the difference between two scrapes. It puts an empty line after each family and none elsewhere, since
 /// labels and help texts have their newlines escaped. Lines within a family stay as they are: a histogram's have an order.
-fn sort_families(text: &str) -> String {
-    let mut families: Vec<&str> = text.split_inclusive("\n\n").collect();
+fn sort_families(texts: &[&str]) -> String {
+    let mut families: Vec<&str> = texts.iter().flat_map(|text| text.split_inclusive("\n\n")).collect();
     // `# HELP name …` or `# TYPE name …`.
     families.sort_by_key(|family| family.split_ascii_whitespace().nth(2));
     families.concat()

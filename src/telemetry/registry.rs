@@ -25,6 +25,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::histogram::Buckets;
 use super::observations::{Observations, Series, add};
 
 /// How long a reading waits for components that are dying: far more than the first lines of a `Drop` need, unless their thread
@@ -53,6 +54,7 @@ pub(super) struct Registry {
     members: BTreeMap<u64, Member>,
     last: u64,
     retired: HashMap<Series, u64>,
+    retired_histograms: HashMap<Series, Buckets>,
     /// Gauges of retired components, and since when they are published as 0, if they have been.
     ended: HashMap<Series, Option<Instant>>,
 }
@@ -161,6 +163,9 @@ impl Registry {
         for (series, value) in last.counters {
             add(&mut self.retired, series, value);
         }
+        for (series, buckets) in last.histograms {
+            self.retired_histograms.entry(series).or_default().add(&buckets);
+        }
         self.ended.extend(last.gauges.into_keys().map(|series| (series, None)));
     }
 
@@ -168,6 +173,9 @@ impl Registry {
     pub(super) fn add_retired(&mut self, out: &mut Observations, now: Instant) {
         for (series, value) in &self.retired {
             out.add_counter(series.clone(), *value);
+        }
+        for (series, buckets) in &self.retired_histograms {
+            out.add_histogram(series.clone(), buckets);
         }
         self.ended.retain(|series, since| {
             // Another component of the name may be live, whose value counts.
