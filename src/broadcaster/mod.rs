@@ -24,7 +24,7 @@ use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
-use crate::telemetry::{Observations, Observe, Registration, as_gauge, names as metric, register};
+use crate::telemetry::{Observations, Observe, Registration, Topology, as_gauge, names as metric, register};
 use close::Closing;
 use list::{Gone, List};
 
@@ -187,6 +187,18 @@ impl<E: ?Sized> Observe for Inner<E> {
             out.counter(&metric::BROADCASTER_DROPPED, &self.name, Some(reason.as_str()), lost[reason]);
         }
     }
+
+    fn describe(&self, topology: &mut Topology) {
+        topology.stage(Some(self.id), "broadcaster", &self.name, |topology| {
+            self.read(|list| {
+                topology.set("closed", list.closed);
+                for entry in list.members.iter().map(|member| &member.entry) {
+                    let label = if entry.is_required() { "required" } else { "" };
+                    topology.labelled(label, |topology| entry.sink.describe(topology));
+                }
+            });
+        });
+    }
 }
 
 impl<E: ?Sized> Drop for Inner<E> {
@@ -217,6 +229,10 @@ impl<E: ?Sized + 'static> Sink<E> for Broadcaster<E> {
 
     fn id(&self) -> Option<SinkId> {
         Some(self.0.id)
+    }
+
+    fn describe(&self, topology: &mut Topology) {
+        self.0.describe(topology);
     }
 }
 

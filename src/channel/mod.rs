@@ -19,7 +19,7 @@ use crate::names;
 use crate::shutdown::{CloseReport, ComponentReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU8, Ordering, fence};
-use crate::telemetry::{Observations, Observe, Registration, as_gauge, names as metric, register};
+use crate::telemetry::{Observations, Observe, Registration, Topology, as_gauge, names as metric, register};
 use crate::wakers::WaitList;
 use lag::Lag;
 
@@ -213,6 +213,16 @@ impl<E: Send> Observe for Shared<E> {
         out.gauge(&metric::CHANNEL_DEPTH, &self.name, None, as_gauge(ledger.pending));
         out.counter(&metric::CHANNEL_LAGGED, &self.name, None, ledger.dropped[DropReason::Overflow]);
     }
+
+    fn describe(&self, topology: &mut Topology) {
+        topology.stage(Some(self.id), "channel", &self.name, |topology| {
+            topology.set("depth", self.ledger().pending);
+            topology.set("closed", self.entrance.intake.is_closed());
+            if let Some(capacity) = self.entrance.intake.capacity() {
+                topology.set("capacity", capacity);
+            }
+        });
+    }
 }
 
 impl<E: Send> Drop for Shared<E> {
@@ -238,6 +248,10 @@ impl<E: Clone + Send + 'static> Sink<E> for Channel<E> {
 
     fn id(&self) -> Option<SinkId> {
         Some(self.shared.id)
+    }
+
+    fn describe(&self, topology: &mut Topology) {
+        self.shared.describe(topology);
     }
 }
 

@@ -442,11 +442,19 @@ impl<T> Scheduler<T> {
     }
 }
 
+#[cfg(sinkworks_loom)]
+impl<T> Scheduler<T> {
+    /// No model asks.
+    pub(crate) fn waiting(&self) -> [usize; 2] {
+        [0; 2]
+    }
+}
+
 #[cfg(not(sinkworks_loom))]
 impl<T> Scheduler<T> {
-    /// Tasks that wait for a worker, about: for a scrape, not for a decision.
-    pub(crate) fn ready(&self) -> usize {
-        self.fast.len() + self.slow.len()
+    /// Tasks that wait for a worker, about, in the fast lane and in the slow one: for a scrape, not for a decision.
+    pub(crate) fn waiting(&self) -> [usize; 2] {
+        [self.fast.len(), self.slow.len()]
     }
 
     /// Whether every worker is parked and nothing waits for one, at this moment.

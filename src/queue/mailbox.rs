@@ -25,7 +25,7 @@ use crate::shutdown::{CloseReport, ComponentReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{Mutex, lock, mutation};
-use crate::telemetry::{Observations, Observe, Registration, as_gauge, names, register};
+use crate::telemetry::{Observations, Observe, Registration, Topology, as_gauge, names, register};
 use crate::wakers::Wakers;
 
 pub(super) struct Mailbox<E: Send> {
@@ -334,6 +334,21 @@ impl<E: Send> Mailbox<E> {
     pub(super) fn ledger(&self) -> Ledger {
         self.entrance.ledger()
     }
+
+    pub(super) fn describe_to(&self, topology: &mut Topology) {
+        topology.stage(Some(self.id), "queue", &self.name, |topology| {
+            topology.set("depth", self.ledger().pending);
+            topology.set("closed", self.entrance.intake.is_closed());
+            topology.set("pool", self.ready().pool.name());
+            if let Some(capacity) = self.entrance.intake.capacity() {
+                topology.set("capacity", capacity);
+            }
+            if let Some(letters) = &self.dead_letters {
+                topology.link(letters.queue(), "dead letters");
+            }
+            self.sink.describe(topology);
+        });
+    }
 }
 
 /// What the overflow policies need, on a writer's thread.
@@ -375,6 +390,10 @@ impl<E: Send> Observe for Mailbox<E> {
         if ledger.pending > 0 {
             self.timing.note_waiting(intake.entered(), self.ready().pool.clock());
         }
+    }
+
+    fn describe(&self, topology: &mut Topology) {
+        self.describe_to(topology);
     }
 }
 

@@ -20,7 +20,7 @@ use crate::names;
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use crate::telemetry::{Histogram, Observations, Observe, Registration, names as metric, register};
+use crate::telemetry::{Histogram, Observations, Observe, Registration, Topology, names as metric, register};
 use crate::wakers::{Ticket, WaitList};
 
 /// Attempts that follow each other without a wait in one call. Then the holder's other work comes first, so that a strategy that
@@ -247,6 +247,13 @@ impl<E: ?Sized, S: Sink<E>, R: RetryStrategy> Sink<E> for RetryingSink<S, R> {
 
     fn id(&self) -> Option<SinkId> {
         Some(self.id)
+    }
+
+    fn describe(&self, topology: &mut Topology) {
+        topology.stage(Some(self.id), "retry", &self.counts.name, |topology| {
+            self.strategy.describe(topology);
+            self.sink.describe(topology);
+        });
     }
 }
 

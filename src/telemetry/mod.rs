@@ -26,9 +26,11 @@ mod exposition;
 mod handing_over;
 #[cfg(test)]
 mod handing_over_tests;
+mod health;
 mod histogram;
 #[cfg(feature = "prometheus")]
 mod http;
+mod mermaid;
 pub(crate) mod names;
 mod observations;
 #[cfg(feature = "prometheus")]
@@ -39,12 +41,15 @@ mod registry;
 mod render_tests;
 #[cfg(test)]
 mod tests;
+mod topology;
 
+pub use health::{Stalled, health};
 pub use histogram::bucket_bounds;
 pub use names::{Metric, MetricKind, metrics};
 #[cfg(feature = "prometheus")]
 pub use prometheus::{Exporter, MetricsServer, ServeError, serve};
 pub use publish::{Publisher, publish};
+pub use topology::{Topology, Value, topology};
 
 /// A count as a gauge's value. Above 2^53 it is rounded, which no depth reaches.
 #[allow(clippy::cast_precision_loss, reason = "said in the documentation")]
@@ -52,7 +57,9 @@ pub(crate) fn as_gauge(count: u64) -> f64 {
     count as f64
 }
 pub(crate) use {
+    health::Watch,
     histogram::Histogram,
     observations::Observations,
     registry::{Observe, Registration, register},
+    topology::short_type_name,
 };

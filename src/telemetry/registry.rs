@@ -25,8 +25,10 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::health::Stalled;
 use super::histogram::Buckets;
 use super::observations::{Observations, Series, add};
+use super::topology::Topology;
 
 /// How long a reading waits for components that are dying: far more than the first lines of a `Drop` need, unless their thread
 /// has lost its core.
@@ -40,6 +42,14 @@ const AFTERLIFE: Duration = Duration::from_secs(600);
 pub(crate) trait Observe: Send + Sync {
     /// Reports every series of the component, those at 0 too. It must be quick, and must neither block nor build or drop a component.
     fn observe(&self, out: &mut Observations);
+
+    /// Describes the component and what it writes to. Only what stands between others needs not: it is met on the way.
+    fn describe(&self, _: &mut Topology) {}
+
+    /// Looks whether the component makes no progress although it should. Only pools do.
+    fn stalled(&self) -> Vec<Stalled> {
+        Vec::new()
+    }
 }
 
 struct Member {
@@ -128,6 +138,15 @@ pub(super) fn read() -> Observations {
     // Only now: see the top. Where this is the last `Arc`, the component ends on this thread, and nothing is locked.
     drop(held);
     out
+}
+
+/// Calls `look` for each component that lives, in order of age, without the lock. Where the reading had the last `Arc` of one, that ends here.
+pub(super) fn visit(mut look: impl FnMut(&dyn Observe)) {
+    let mut held = Vec::new();
+    hold_all(&mut held);
+    for component in &held {
+        look(&**component);
+    }
 }
 
 /// Upgrades every component that can be into `held`, which belongs to the caller so that not even a panic in here drops it under the lock.

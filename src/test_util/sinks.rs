@@ -10,6 +10,7 @@ use crate::delivery::{Delivery, Frame};
 use crate::error::{CloseError, Failure, WriteError};
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
+use crate::telemetry::{Topology, short_type_name};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -27,6 +28,11 @@ macro_rules! closes_inner {
 
         fn id(&self) -> Option<SinkId> {
             self.inner.id()
+        }
+
+        /// Has no id of its own, and is called like its type.
+        fn describe(&self, topology: &mut Topology) {
+            topology.stage(None, "test", &short_type_name::<Self>(), |topology| self.inner.describe(topology));
         }
     };
 }

@@ -73,12 +73,15 @@ impl BreakerBuilder {
         if let Some((option, _)) = zero.into_iter().find(|(_, zero)| *zero) {
             return Err(BuildError::Zero { option });
         }
-        let name = names::or_default(self.name.clone(), "breaker", SinkId::unique())?;
+        let name = self.name.clone().map(|name| names::check(&name).map(|()| name.into())).transpose()?;
         Ok(self.assemble(name))
     }
 
-    pub(super) fn assemble(self, name: Arc<str>) -> Breaker {
+    pub(super) fn assemble(self, name: Option<Arc<str>>) -> Breaker {
+        let id = SinkId::unique();
+        let name = name.unwrap_or_else(|| names::default("breaker", id));
         Breaker(Arc::new_cyclic(|this: &Weak<Inner>| Inner {
+            id,
             name,
             threshold: u64::from(self.threshold),
             backoff: self.backoff,

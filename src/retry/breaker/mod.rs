@@ -30,12 +30,11 @@ pub use builder::BreakerBuilder;
 use crate::clock::saturating_add;
 use crate::delivery::Delivery;
 use crate::error::{Failure, Wait};
-use crate::names;
 use crate::retry::strategy::{Proceed, RetryStrategy, Verdict};
 use crate::sink::SinkId;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock};
-use crate::telemetry::{Observations, Observe, Registration, names as metric};
+use crate::telemetry::{Observations, Observe, Registration, Topology, names as metric};
 use crate::wakers::{Ticket, WaitList};
 
 /// Lets everything pass until a number of attempts in a row have failed, then nothing for a while, then a few probes: one success closes it again.
@@ -63,6 +62,7 @@ use crate::wakers::{Ticket, WaitList};
 pub struct Breaker(Arc<Inner>);
 
 struct Inner {
+    id: SinkId,
     name: Arc<str>,
     threshold: u64,
     backoff: Duration,
@@ -141,10 +141,7 @@ impl Breaker {
     /// Opens for `backoff` after `threshold` failures in a row. A threshold of 0 means 1; a backoff of zero makes it half-open at once.
     #[must_use]
     pub fn new(threshold: u32, backoff: Duration) -> Self {
-        Self::builder()
-            .threshold(threshold.max(1))
-            .backoff(backoff)
-            .assemble(names::default("breaker", SinkId::unique()))
+        Self::builder().threshold(threshold.max(1)).backoff(backoff).assemble(None)
     }
 
     /// A breaker with options that are checked.
@@ -317,6 +314,11 @@ impl Observe for Inner {
             out.counter(&metric::BREAKER_TRANSITIONS, &self.name, Some(state.as_str()), transitions);
         }
     }
+
+    fn describe(&self, topology: &mut Topology) {
+        let state = BreakerState::of(self.word.load(Ordering::Acquire));
+        topology.stage(Some(self.id), "breaker", &self.name, |topology| topology.set("state", state.as_str()));
+    }
 }
 
 impl Drop for Inner {
@@ -426,6 +428,10 @@ impl RetryStrategy for Breaker {
     fn failure(&self, permit: &mut Permit, delivery: &Delivery<'_>, _: &Failure) -> Verdict {
         self.0.fail(mem::take(&mut permit.lease), delivery.now());
         Verdict::Retry
+    }
+
+    fn describe(&self, topology: &mut Topology) {
+        topology.link(self.0.id, "breaker");
     }
 }
 
