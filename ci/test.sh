@@ -88,6 +88,7 @@ clippy_alone() {
 clippy_features() {
     clippy_alone ""
     clippy_alone prometheus
+    clippy_alone tracing
     clippy_alone webhook
     clippy_alone test-util
 }

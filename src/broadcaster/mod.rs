@@ -24,7 +24,7 @@ use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
-use crate::telemetry::{Observations, Observe, Registration, Topology, as_gauge, names as metric, register};
+use crate::telemetry::{Limit, Observations, Observe, Registration, Topology, as_gauge, names as metric, register};
 use close::Closing;
 use list::{Gone, List};
 
@@ -77,6 +77,8 @@ struct Inner<E: ?Sized> {
     closing: Mutex<Option<Closing<E>>>,
     /// Sinks that were removed and that a write may still reach.
     leaving: Mutex<Vec<(SinkId, Weak<Gone>)>>,
+    /// Of evictions, of panics.
+    limits: [Limit; 2],
     registration: Registration,
 }
 
@@ -120,6 +122,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
             lost: Mutex::default(),
             closing: Mutex::new(None),
             leaving: Mutex::default(),
+            limits: Default::default(),
             registration: register(this.clone()),
         }))
     }

@@ -19,7 +19,7 @@ use crate::names;
 use crate::shutdown::{CloseReport, ComponentReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU8, Ordering, fence};
-use crate::telemetry::{Observations, Observe, Registration, Topology, as_gauge, names as metric, register};
+use crate::telemetry::{Limit, Observations, Observe, Registration, Topology, as_gauge, names as metric, register};
 use crate::wakers::WaitList;
 use lag::Lag;
 
@@ -58,6 +58,7 @@ struct Shared<E: Send> {
     /// What the reader misses, where the policy drops events.
     lag: Option<Lag>,
     readers: Arc<WaitList>,
+    limit: Limit,
     registration: Registration,
 }
 
@@ -106,6 +107,7 @@ impl<E: Send + 'static> Channel<E> {
             entrance: Entrance::new(bounds, &Clock::system(), AtomicU8::new(0)),
             lag,
             readers: Arc::default(),
+            limit: Limit::default(),
             registration: register(this.clone()),
         });
         let handle = Arc::new(Handle(shared.clone()));
@@ -191,6 +193,10 @@ impl<E: Send> Owner<E> for Shared<E> {
 
     fn disconnect(&self) {
         self.close();
+    }
+
+    fn no_room(&self, what: &'static str) {
+        self.limit.no_room(&self.name, what);
     }
 }
 

@@ -116,6 +116,7 @@ impl PoolBuilder {
             spawn_failures: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             watches: Default::default(),
+            limits: Default::default(),
             registration: register(this.clone()),
         });
         #[cfg(any(test, feature = "test-util"))]

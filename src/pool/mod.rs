@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use crate::clock::Clock;
 use crate::error::BuildError;
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use crate::telemetry::{Observations, Observe, Registration, Stalled, Watch, as_gauge, names as metric};
+use crate::telemetry::{Limit, Observations, Observe, Registration, Stalled, Watch, as_gauge, names as metric};
 pub use builder::PoolBuilder;
 use keeper::Keeper;
 pub(crate) use scheduler::Lane;
@@ -94,6 +94,8 @@ struct Inner {
     panics: AtomicU64,
     /// Whether the fast lane and the slow one move.
     watches: [Watch; 2],
+    /// Of being at the maximum, of panics.
+    limits: [Limit; 2],
     registration: Registration,
 }
 
@@ -222,6 +224,11 @@ impl Inner {
         }
     }
 
+    fn note_panic(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+        self.limits[1].panicked(&self.name, "drop");
+    }
+
     fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire) != 0
     }
@@ -269,6 +276,9 @@ impl Inner {
     fn grow(self: &Arc<Self>) {
         let threads = self.scheduler.threads();
         let more = threads.max(1).min(self.max_threads.saturating_sub(threads));
+        if more == 0 {
+            self.limits[0].at_maximum(&self.name, threads);
+        }
         for _ in 0..more {
             if self.add_worker().is_err() {
                 break;

@@ -25,7 +25,7 @@ use crate::shutdown::{CloseReport, ComponentReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{Mutex, lock, mutation};
-use crate::telemetry::{Observations, Observe, Registration, Topology, as_gauge, names, register};
+use crate::telemetry::{Limit, Observations, Observe, Registration, Topology, as_gauge, names, register};
 use crate::wakers::Wakers;
 
 pub(super) struct Mailbox<E: Send> {
@@ -34,6 +34,7 @@ pub(super) struct Mailbox<E: Send> {
     pub(super) entrance: Entrance<E, Ready>,
     pub(super) dead_letters: Option<DeadLetters<E>>,
     pub(super) timing: Timing,
+    limits: Limits,
     pub(super) drain: Mutex<Drain<E>>,
     closing: Mutex<Closing>,
     closers: Wakers,
@@ -42,6 +43,15 @@ pub(super) struct Mailbox<E: Send> {
     pub(super) waker: Waker,
     this: Weak<Self>,
     registration: Registration,
+}
+
+/// How much it tells of each kind of change.
+#[derive(Default)]
+struct Limits {
+    room: Limit,
+    letters: Limit,
+    close: Limit,
+    panics: Limit,
 }
 
 /// What only the one who has the turn touches.
@@ -99,6 +109,7 @@ impl<E: Send + 'static> Mailbox<E> {
             entrance,
             dead_letters,
             timing: Timing::default(),
+            limits: Limits::default(),
             drain: Mutex::new(Drain { held: None, timer: None, destination_closed: false, delivered: 0, mark: None }),
             closing: Mutex::new(Closing { how: None, report: None }),
             closers: Wakers::new(),
@@ -192,7 +203,14 @@ impl<E: Send + 'static> Mailbox<E> {
     fn write_letter(&self, event: E, reason: DropReason, what: Circumstances) -> Option<E> {
         let Some(dead_letters) = &self.dead_letters else { return Some(event) };
         let letter = DeadLetter::new(event, self.name.clone(), reason, what, self.clock().now());
-        dead_letters.write(letter)
+        let event = dead_letters.write(letter);
+        self.limits.letters.dead_letter(&self.name, reason, event.is_none());
+        event
+    }
+
+    /// The sink has panicked over an event.
+    pub(super) fn note_panic(&self) {
+        self.limits.panics.panicked(&self.name, "sink");
     }
 
     /// Gives up every event that is there.
@@ -241,11 +259,18 @@ impl<E: Send + 'static> Mailbox<E> {
 
     /// Accepts nothing any more, and closes at least as strictly as `how` says.
     pub(super) fn begin_close(&self, how: Shutdown) {
-        {
+        let (before, now) = {
             let mut closing = lock(&self.closing);
-            closing.how = Some(closing.how.map_or(how, |before| before.escalate(how)));
-        }
+            let before = closing.how;
+            let now = before.map_or(how, |before| before.escalate(how));
+            closing.how = Some(now);
+            (before, now)
+        };
         self.entrance.close();
+        // The begin, and each time it becomes stricter.
+        if cfg!(feature = "tracing") && before != Some(now) {
+            self.limits.close.closing(&self.name, now, self.ledger().pending);
+        }
     }
 
     pub(super) fn poll_close(&self, how: Shutdown, waker: &Waker) -> Poll<Result<CloseReport, CloseError>> {
@@ -302,6 +327,7 @@ impl<E: Send + 'static> Mailbox<E> {
     /// Keeps the report, unless there is one already, and wakes the closers.
     pub(super) fn end(&self, destination: Result<CloseReport, CloseError>, ledger: Ledger) -> CloseReport {
         let mut closing = lock(&self.closing);
+        let is_first = closing.report.is_none();
         let report = closing.report.get_or_insert_with(|| {
             let mut report = CloseReport::new();
             report.absorb(self.sink.id(), destination);
@@ -310,6 +336,9 @@ impl<E: Send + 'static> Mailbox<E> {
         });
         let report = report.clone();
         drop(closing);
+        if is_first {
+            self.limits.close.closed(&self.name, &ledger);
+        }
         self.closers.wake_all();
         report
     }
@@ -365,6 +394,10 @@ impl<E: Send + 'static> Owner<E> for Mailbox<E> {
     fn disconnect(&self) {
         self.begin_close(Shutdown::Drain);
         self.wake_by_ref();
+    }
+
+    fn no_room(&self, what: &'static str) {
+        self.limits.room.no_room(&self.name, what);
     }
 }
 

@@ -174,7 +174,10 @@ fn offer<E: Send + 'static>(
             };
             Offer::Dropped(reason, settled(journey, 0))
         }
-        None => Offer::Dropped(DropReason::Panicked, settled(journey, 1)),
+        None => {
+            mailbox.note_panic();
+            Offer::Dropped(DropReason::Panicked, settled(journey, 1))
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::names;
 use crate::sink::SinkId;
 use crate::sync::Mutex;
 use crate::sync::atomic::AtomicU64;
-use crate::telemetry::register;
+use crate::telemetry::{Limit, register};
 
 /// The options of a [`Breaker`].
 #[derive(Debug, Clone)]
@@ -91,6 +91,8 @@ impl BreakerBuilder {
             cold: Mutex::new(Cold { until: None, leases: Vec::new(), next_lease: 0, heralds: Vec::new(), stage: 1 }),
             held: Arc::default(),
             transitions: std::array::from_fn(|_| AtomicU64::new(0)),
+            told: AtomicU64::new(CLOSED),
+            limit: Limit::default(),
             registration: register(this.clone()),
         }))
     }

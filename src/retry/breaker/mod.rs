@@ -34,7 +34,7 @@ use crate::retry::strategy::{Proceed, RetryStrategy, Verdict};
 use crate::sink::SinkId;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock};
-use crate::telemetry::{Observations, Observe, Registration, Topology, names as metric};
+use crate::telemetry::{Limit, Observations, Observe, Registration, Topology, names as metric};
 use crate::wakers::{Ticket, WaitList};
 
 /// Lets everything pass until a number of attempts in a row have failed, then nothing for a while, then a few probes: one success closes it again.
@@ -74,6 +74,9 @@ struct Inner {
     held: Arc<WaitList>,
     /// Transitions to closed, open, half-open.
     transitions: [AtomicU64; 3],
+    /// The state that was told last.
+    told: AtomicU64,
+    limit: Limit,
     registration: Registration,
 }
 
@@ -180,6 +183,11 @@ impl Inner {
         self.transitions[BreakerState::of(word) as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Tells a change of state when it is dropped. Made before the lock is taken, and so dropped after it: whom it tells is foreign code.
+    fn tell_later(&self) -> Tell<'_> {
+        Tell(self)
+    }
+
     fn open(&self, cold: &mut Cold, now: Instant) {
         cold.until = Some(saturating_add(now, self.backoff));
         cold.leases.clear();
@@ -190,6 +198,7 @@ impl Inner {
     /// Asked while not closed.
     #[cold]
     fn ask(self: &Arc<Self>, permit: &mut Permit, delivery: &Delivery<'_>) -> Proceed {
+        let _tell = self.tell_later();
         let mut cold = self.cold();
         let state = self.word.load(Ordering::Acquire) & STATE;
         if state == CLOSED {
@@ -237,6 +246,7 @@ impl Inner {
     /// One success closes it, from whatever state.
     #[cold]
     fn close(&self) {
+        let _tell = self.tell_later();
         let mut cold = self.cold();
         let word = self.word.load(Ordering::Acquire);
         if word & STATE != CLOSED {
@@ -258,6 +268,7 @@ impl Inner {
 
     /// A failure while closed, or of a probe.
     fn fail(&self, lease: Option<Lease>, now: Instant) {
+        let _tell = self.tell_later();
         if let Some(lease) = lease {
             let mut cold = self.cold();
             let id = lease.answered();
@@ -301,6 +312,26 @@ impl Inner {
         cold.leases.retain(|(out, _)| *out != id);
         if cold.leases.len() < before {
             self.held.wake(1);
+        }
+    }
+}
+
+struct Tell<'a>(&'a Inner);
+
+impl Drop for Tell<'_> {
+    fn drop(&mut self) {
+        if cfg!(not(feature = "tracing")) {
+            return;
+        }
+        let Inner { word, told, limit, name, .. } = self.0;
+        let state = word.load(Ordering::Acquire) & STATE;
+        if told.load(Ordering::Relaxed) == state {
+            return;
+        }
+        // Of several who see a change, one tells it.
+        let before = told.swap(state, Ordering::AcqRel);
+        if before != state {
+            limit.breaker_changed(name, BreakerState::of(before), BreakerState::of(state));
         }
     }
 }
