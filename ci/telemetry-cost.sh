@@ -21,8 +21,8 @@ fi
 build() {
     local name=$1 flags=$2
     CARGO_TARGET_DIR="$target/cost-$name" RUSTFLAGS="${RUSTFLAGS:-} $flags" \
-        cargo build --locked --release --quiet --example telemetry_cost
-    cp "$target/cost-$name/release/examples/telemetry_cost" "$scratch/$name"
+        cargo build --locked --release --quiet --package cost
+    cp "$target/cost-$name/release/cost" "$scratch/$name"
 }
 build with ""
 build bare "--cfg sinkworks_bare"

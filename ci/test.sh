@@ -128,6 +128,7 @@ run "clippy, everything" cargo clippy --locked --workspace --all-targets -- -D w
 run "clippy, the library with no feature and with each alone" clippy_features
 run "tests: unit, integration, documentation" cargo test --locked
 run "tests that measure, in release" measuring_tests
+run "what telemetry costs" ci/telemetry-cost.sh
 run "documentation" documentation
 run "demonstration" demonstration
 run "comparison with its peers, promised ratios" cargo run --locked --release -p compare -- --check
