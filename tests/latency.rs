@@ -7,7 +7,7 @@ mod common;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use common::{stall, still_pool};
+use common::{Desk, stall, still_pool};
 use sinkworks::telemetry::Exporter;
 use sinkworks::test_util::ManualClock;
 use sinkworks::{Breaker, Failure, Pool, Queue, RetryingSink, Sink, WriteError, sink_fn};
@@ -146,6 +146,20 @@ fn a_failed_attempt_takes_its_time_and_the_wait_after_it_is_a_backoff() {
     pool.wait_idle();
     assert_eq!(histogram("write_duration", "queue=\"latency-failing\""), (2.0, 4.0));
     assert_eq!(histogram("retry_backoff", "sink=\"latency-retry\""), (1.0, 10.0));
+}
+
+#[test]
+fn an_offer_in_vain_takes_no_time_of_the_destinations() {
+    let _alone = alone();
+    let (pool, _clock) = still_pool();
+    let desk = Desk::default();
+    let queue = queue("latency-desk", &pool, desk.clone());
+    queue.send(1).unwrap();
+    pool.wait_idle();
+    assert_eq!(histogram("write_duration", "queue=\"latency-desk\"").0, 0.0);
+    desk.serve(1);
+    pool.wait_idle();
+    assert_eq!(histogram("write_duration", "queue=\"latency-desk\"").0, 1.0);
 }
 
 #[test]

@@ -84,7 +84,7 @@ pub(crate) trait Owner<E> {
     fn disconnect(&self);
 
     /// There was no room for a write, and this became of it.
-    fn no_room(&self, what: &'static str);
+    fn no_room(&self, _: &'static str) {}
 }
 
 /// A place in the line for room.
