@@ -24,7 +24,7 @@ pub(super) static METADATA: Metadata<'static> = Metadata::new("sinkworks", Level
 /// parts of a program: a counter keeps the highest total, and a gauge is at worst one reading behind until the next call.
 ///
 /// **Histograms** are different, since a recorder takes samples and no totals: each of them goes to one recorder, the first that takes it, as the upper
-/// bound of its [bucket](bucket_bounds). So the counts of a recorder with these buckets are exact and its sums too high, by less than half; what a recorder
+/// bound of its [bucket](super::bucket_bounds). So the counts of a recorder with these buckets are exact and its sums too high, by less than half; what a recorder
 /// drops for being idle is gone. They are kept until a recorder takes them: one that is installed late gets all. The endpoint of the feature
 /// `prometheus` renders them from the components themselves, with exact sums, and takes none away from others.
 ///
