@@ -89,6 +89,7 @@ clippy_alone() {
 clippy_features() {
     clippy_alone ""
     clippy_alone prometheus
+    clippy_alone tracing
     clippy_alone webhook
     clippy_alone test-util
 }
@@ -100,6 +101,7 @@ measuring_tests() {
     cargo test --locked --release --test overflow_cost -- --include-ignored --test-threads=1 --nocapture
     cargo test --locked --release --test soak -- --include-ignored --test-threads=1 --nocapture
     cargo test --locked --release --test faults -- --include-ignored --test-threads=1 --nocapture
+    cargo test --locked --release --test scrape -- --include-ignored --test-threads=1 --nocapture
 }
 
 # Longer than in `cargo test`, and faster: some hundred rounds of every pair of operations, some ten thousand inputs of every parser.
@@ -138,6 +140,7 @@ run "clippy, the library with no feature and with each alone" clippy_features
 run "tests: unit, integration, documentation" cargo test --locked
 run "tests that measure, in release" measuring_tests
 run "stress and random inputs, in release" stress_tests
+run "what telemetry costs" ci/telemetry-cost.sh
 run "documentation" documentation
 run "demonstration" demonstration
 run "dashboards and alerts, with a real Prometheus" ci/dashboards.sh

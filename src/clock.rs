@@ -51,6 +51,16 @@ impl Clock {
         sync::now()
     }
 
+    /// The time at a moment when the system's clock showed `system`: no second look at it, unless this is a manual clock.
+    #[cfg_attr(not(any(test, feature = "test-util")), allow(clippy::unused_self, reason = "a manual clock needs it"))]
+    pub(crate) fn at(&self, system: Instant) -> Instant {
+        #[cfg(any(test, feature = "test-util"))]
+        if let Some(manual) = &self.manual {
+            return manual.now();
+        }
+        system
+    }
+
     /// How long to park until `at`: `None` is until something happens, since a manual clock never advances by itself.
     #[cfg_attr(
         not(any(test, feature = "test-util", sinkworks_loom)),

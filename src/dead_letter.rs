@@ -9,7 +9,7 @@ use crate::delivery::History;
 use crate::error::{Failure, WriteError};
 use crate::ledger::DropReason;
 use crate::queue::Queue;
-use crate::sink::Sink;
+use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// An event that a queue has dropped, with what is known about it. Known elsewhere as a dead letter: Gregor Hohpe and Bobby Woolf, *Enterprise
@@ -169,6 +169,7 @@ pub(crate) struct Circumstances {
 /// of `DeadLetter<DeadLetter<E>>`, and so on.
 pub(crate) struct DeadLetters<E> {
     hand_over: Box<HandOver<E>>,
+    queue: SinkId,
     written: AtomicU64,
     lost: AtomicU64,
 }
@@ -178,8 +179,10 @@ type HandOver<E> = dyn Fn(DeadLetter<E>) -> Option<E> + Send + Sync;
 
 impl<E: Send + 'static> DeadLetters<E> {
     pub(crate) fn to(queue: &Queue<DeadLetter<E>>) -> Self {
+        let id = queue.sink_id();
         let queue = queue.clone();
         Self {
+            queue: id,
             hand_over: Box::new(move |letter| queue.try_send(letter).err().map(|refused| refused.event.event)),
             written: AtomicU64::new(0),
             lost: AtomicU64::new(0),
@@ -202,6 +205,11 @@ impl<E> DeadLetters<E> {
 
     pub(crate) fn count_lost(&self) {
         self.lost.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The queue of the letters.
+    pub(crate) fn queue(&self) -> SinkId {
+        self.queue
     }
 
     pub(crate) fn written(&self) -> u64 {

@@ -10,6 +10,7 @@ use crate::error::{BuildError, CloseError, WriteError};
 use crate::names;
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
+use crate::telemetry::Topology;
 
 /// Passes an event on if a predicate says so, and otherwise answers `Ok`: not to be wanted is no error. After it is closed it answers
 /// [`WriteError::Closed`] for every event, wanted or not.
@@ -66,6 +67,10 @@ impl<E: ?Sized, S: Sink<E>, P: Fn(&E) -> bool + Send + Sync> Sink<E> for Filter<
 
     fn id(&self) -> Option<SinkId> {
         Some(self.id)
+    }
+
+    fn describe(&self, topology: &mut Topology) {
+        topology.stage(Some(self.id), "filter", &self.name, |topology| self.sink.describe(topology));
     }
 }
 

@@ -16,6 +16,7 @@ use crate::delivery::Delivery;
 use crate::error::{CloseError, WriteError};
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
+use crate::telemetry::Topology;
 
 /// An event whose writer wants to know what becomes of it. Clones are the same event, and cost an atomic increment.
 ///
@@ -282,6 +283,10 @@ impl<E, S: Sink<E>> Sink<Tracked<E>> for Acknowledged<S> {
     fn id(&self) -> Option<SinkId> {
         Some(self.id)
     }
+
+    fn describe(&self, topology: &mut Topology) {
+        topology.stage(Some(self.id), "acknowledged", &self.name, |topology| self.sink.describe(topology));
+    }
 }
 
 impl<S> fmt::Debug for Acknowledged<S> {
@@ -316,6 +321,10 @@ impl<E, S: Sink<E>> Sink<Tracked<E>> for Untracked<S> {
 
     fn id(&self) -> Option<SinkId> {
         Some(self.id)
+    }
+
+    fn describe(&self, topology: &mut Topology) {
+        topology.stage(Some(self.id), "untracked", "", |topology| self.sink.describe(topology));
     }
 }
 

@@ -10,6 +10,7 @@ use crate::block;
 use crate::delivery::Delivery;
 use crate::error::{CloseError, WriteError};
 use crate::shutdown::{CloseReport, Shutdown};
+use crate::telemetry::{Topology, short_type_name};
 
 /// A destination of events: the end of a pipeline, or a stage that passes events on to another sink.
 ///
@@ -74,6 +75,33 @@ pub trait Sink<E: ?Sized>: Send + Sync {
         None
     }
 
+    /// Says what this sink is and what it writes to, for the [topology](crate::telemetry::topology) that an operator sees. By default it is a leaf,
+    /// called like its type. A stage describes what it wraps too, or that does not show. Never called for an event.
+    ///
+    /// ```
+    /// # use std::task::{Poll, Waker};
+    /// # use sinkworks::{CloseError, CloseReport, Delivery, Shutdown, Sink, WriteError};
+    /// use sinkworks::telemetry::Topology;
+    ///
+    /// struct Encrypting<S>(S);
+    ///
+    /// impl<S: Sink<Vec<u8>>> Sink<Vec<u8>> for Encrypting<S> {
+    ///     fn describe(&self, topology: &mut Topology) {
+    ///         topology.stage(None, "encrypting", "aes", |topology| self.0.describe(topology));
+    ///     }
+    ///     // try_write and poll_close
+    /// #   fn try_write(&self, event: &Vec<u8>, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
+    /// #       self.0.try_write(event, delivery)
+    /// #   }
+    /// #   fn poll_close(&self, how: Shutdown, waker: &Waker) -> Poll<Result<CloseReport, CloseError>> {
+    /// #       self.0.poll_close(how, waker)
+    /// #   }
+    /// }
+    /// ```
+    fn describe(&self, topology: &mut Topology) {
+        topology.leaf(self.id(), "sink", &short_type_name::<Self>());
+    }
+
     /// What a stage may call instead that writes often, where there is something nearer: a queue behind its handle. The handle is
     /// kept beside it.
     #[doc(hidden)]
@@ -124,6 +152,9 @@ macro_rules! forward {
             }
             fn id(&self) -> Option<SinkId> {
                 (**self).id()
+            }
+            fn describe(&self, topology: &mut Topology) {
+                (**self).describe(topology);
             }
             fn direct(&self) -> Option<Arc<dyn Sink<E>>> {
                 (**self).direct()
@@ -216,5 +247,10 @@ where
 
     fn id(&self) -> Option<SinkId> {
         Some(self.id)
+    }
+
+    /// Called like the function, or like the one that the closure is written in.
+    fn describe(&self, topology: &mut Topology) {
+        topology.leaf(Some(self.id), "function", &short_type_name::<F>());
     }
 }

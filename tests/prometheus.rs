@@ -51,6 +51,33 @@ fn a_scrape_gets_the_text_format() {
 }
 
 #[test]
+fn the_pipeline_is_shown_as_json_and_as_a_diagram() {
+    let server = server();
+    let addr = server.local_addr();
+    let sink = sinkworks::sink_fn(|_: &u64| Ok(()));
+    let _queue = sinkworks::Queue::builder(sink).name("shown").build().unwrap();
+    let kind = |head: &str| head.lines().find_map(|line| line.strip_prefix("Content-Type: ")).unwrap().to_owned();
+    for path in ["/pipeline", "/pipeline?format=json"] {
+        let (head, body) = get(addr, path);
+        assert_eq!(kind(&head), "application/json");
+        let json: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert!(json["components"].as_array().unwrap().iter().any(|component| component["name"] == "shown"), "{body}");
+    }
+    let accepting = |accept: &str| ask(addr, &format!("GET /pipeline HTTP/1.1\r\nAccept: {accept}\r\n\r\n"));
+    for (head, body) in [
+        get(addr, "/pipeline.mmd"),
+        get(addr, "/pipeline?format=mermaid"),
+        accepting("text/html, Text/Vnd.Mermaid;q=0.9"),
+    ] {
+        assert!(head.starts_with("HTTP/1.1 200 ") && kind(&head).starts_with("text/"), "{head}");
+        assert!(body.starts_with("flowchart LR\n") && body.contains("queue<br/>shown"), "{body}");
+    }
+    assert_eq!(kind(&accepting("text/vnd.mermaid").0), "text/vnd.mermaid; charset=utf-8");
+    assert_eq!(kind(&accepting("*/*").0), "application/json");
+    assert!(get(addr, "/pipeline?format=svg").0.starts_with("HTTP/1.1 400 "));
+}
+
+#[test]
 fn other_paths_and_methods_are_refused() {
     let server = server();
     let addr = server.local_addr();

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
+use sinkworks::telemetry::Topology;
 use sinkworks::{CloseError, CloseReport, Delivery, Shutdown, Sink, SinkId, WriteError};
 
 /// For how long a sink must have failed before it is worth a message: a single 503 is not.
@@ -79,5 +80,9 @@ impl<E: ?Sized, S: Sink<E>> Sink<E> for Watched<S> {
 
     fn id(&self) -> Option<SinkId> {
         self.sink.id()
+    }
+
+    fn describe(&self, topology: &mut Topology) {
+        self.sink.describe(topology);
     }
 }

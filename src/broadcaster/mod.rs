@@ -32,7 +32,7 @@ use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{ArcSwap, Mutex, lock, mutation};
-use crate::telemetry::{Observations, Observe, Registration, as_gauge, names as metric, register};
+use crate::telemetry::{Limit, Observations, Observe, Registration, Topology, as_gauge, names as metric, register};
 use crate::wakers::WaitList;
 use close::Closing;
 use list::{Gone, List};
@@ -88,6 +88,8 @@ struct Inner<E: ?Sized> {
     leaving: Mutex<Vec<(SinkId, Weak<Gone>)>>,
     /// Events that some sink was not ready for.
     waiting: Arc<WaitList>,
+    /// Of evictions, of panics.
+    limits: [Limit; 2],
     registration: Registration,
 }
 
@@ -132,6 +134,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
             closing: Mutex::new(None),
             leaving: Mutex::default(),
             waiting: Arc::default(),
+            limits: Default::default(),
             registration: register(this.clone()),
         }))
     }
@@ -199,6 +202,18 @@ impl<E: ?Sized> Observe for Inner<E> {
             out.counter(&metric::BROADCASTER_DROPPED, &self.name, Some(reason.as_str()), lost[reason]);
         }
     }
+
+    fn describe(&self, topology: &mut Topology) {
+        topology.stage(Some(self.id), "broadcaster", &self.name, |topology| {
+            self.read(|list| {
+                topology.set("closed", list.closed);
+                for entry in list.members.iter().map(|member| &member.entry) {
+                    let label = if entry.is_required() { "required" } else { "" };
+                    topology.labelled(label, |topology| entry.sink.describe(topology));
+                }
+            });
+        });
+    }
 }
 
 impl<E: ?Sized> Drop for Inner<E> {
@@ -237,6 +252,10 @@ impl<E: ?Sized + 'static> Sink<E> for Broadcaster<E> {
 
     fn id(&self) -> Option<SinkId> {
         Some(self.0.id)
+    }
+
+    fn describe(&self, topology: &mut Topology) {
+        self.0.describe(topology);
     }
 }
 

@@ -188,7 +188,10 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
                 return;
             }
             Some(Err(error)) => Some(error),
-            None => None,
+            None => {
+                self.0.limits[1].panicked(&self.0.name, "sink");
+                None
+            }
         };
         if entry.is_required() {
             let error = error.unwrap_or_else(|| Failure::permanent(SinkPanicked).into());
@@ -215,6 +218,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
                 // Only the one who really takes it out counts it.
                 if matches!(contain(|| self.remove_id(id)), Some(Ok(true))) || mutation!("broadcaster_evicts_once") {
                     self.0.evictions.fetch_add(1, Ordering::Relaxed);
+                    self.0.limits[0].evicted(&self.0.name, id);
                 }
                 DropReason::DestinationClosed
             }

@@ -32,7 +32,7 @@ use crate::shutdown::{CloseReport, ComponentReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::mutation;
-use crate::telemetry::{Observations, Observe, Registration, as_gauge, names as metric, register};
+use crate::telemetry::{Limit, Observations, Observe, Registration, Topology, as_gauge, names as metric, register};
 use crate::wakers::WaitList;
 use lag::Lag;
 
@@ -71,6 +71,7 @@ struct Shared<E: Send> {
     /// What the reader misses, where the policy drops events.
     lag: Option<Lag>,
     readers: Arc<WaitList>,
+    limit: Limit,
     /// What receivers have counted, for the audit.
     #[cfg(feature = "test-util")]
     received: crate::sync::Mutex<u64>,
@@ -122,6 +123,7 @@ impl<E: Send + 'static> Channel<E> {
             entrance: Entrance::new(bounds, &Clock::system(), AtomicU8::new(0)),
             lag,
             readers: Arc::default(),
+            limit: Limit::default(),
             #[cfg(feature = "test-util")]
             received: crate::sync::Mutex::default(),
             registration: register(this.clone()),
@@ -221,6 +223,10 @@ impl<E: Send> Owner for Shared<E> {
     fn disconnect(&self) {
         self.close();
     }
+
+    fn no_room(&self, what: &'static str) {
+        self.limit.no_room(&self.name, what);
+    }
 }
 
 impl<E: Send> Shared<E> {
@@ -244,6 +250,16 @@ impl<E: Send> Observe for Shared<E> {
         let ledger = self.ledger();
         out.gauge(&metric::CHANNEL_DEPTH, &self.name, None, as_gauge(ledger.pending));
         out.counter(&metric::CHANNEL_LAGGED, &self.name, None, ledger.dropped[DropReason::Overflow]);
+    }
+
+    fn describe(&self, topology: &mut Topology) {
+        topology.stage(Some(self.id), "channel", &self.name, |topology| {
+            topology.set("depth", self.ledger().pending);
+            topology.set("closed", self.entrance.intake.is_closed());
+            if let Some(capacity) = self.entrance.intake.capacity() {
+                topology.set("capacity", capacity);
+            }
+        });
     }
 }
 
@@ -276,6 +292,10 @@ impl<E: Clone + Send + 'static> Sink<E> for Channel<E> {
 
     fn id(&self) -> Option<SinkId> {
         Some(self.shared.id)
+    }
+
+    fn describe(&self, topology: &mut Topology) {
+        self.shared.describe(topology);
     }
 }
 

@@ -78,6 +78,9 @@ pub(crate) trait Owner {
 
     /// Closes, since there is no room.
     fn disconnect(&self);
+
+    /// There was no room for a write, and this became of it.
+    fn no_room(&self, _: &'static str) {}
 }
 
 /// A place in the line for room.
@@ -211,21 +214,26 @@ impl<E, N> Entrance<E, N> {
         let timeout = match self.overflow {
             Overflow::Block => None,
             Overflow::BlockFor(timeout) => Some(timeout),
-            Overflow::Reject => return Err(self.full()),
+            Overflow::Reject => return Err(self.full(owner)),
             Overflow::DropNewest => return self.shed(owner),
             Overflow::DropOldest => {
-                return if owner.evict() { Ok(Room::Perhaps(line)) } else { self.shed(owner) };
+                if !owner.evict() {
+                    return self.shed(owner);
+                }
+                owner.no_room("evicted");
+                return Ok(Room::Perhaps(line));
             }
             Overflow::Disconnect => {
                 // Before the close: who finds it closed by this (Acquire in `is_cut_off`) learns why.
                 self.cut_off.store(1, Ordering::Release);
                 owner.disconnect();
+                owner.no_room("disconnected");
                 return Err(self.closed());
             }
         };
         match delivery {
-            None => Err(self.full()),
-            Some(delivery) => self.wait_for_room(event, line, timeout, delivery),
+            None => Err(self.full(owner)),
+            Some(delivery) => self.wait_for_room(event, line, timeout, delivery, owner),
         }
     }
 
@@ -237,13 +245,14 @@ impl<E, N> Entrance<E, N> {
         line: Option<InLine>,
         timeout: Option<Duration>,
         delivery: &mut Delivery<'_>,
+        owner: &impl Owner,
     ) -> Result<Room, WriteError> {
         let mut line = line.unwrap_or_else(|| InLine {
             ticket: None,
             until: timeout.map(|timeout| saturating_add(delivery.now(), timeout)),
         });
         if line.until.is_some_and(|until| delivery.now() >= until) {
-            return Err(self.full());
+            return Err(self.full(owner));
         }
         drop(self.line.register(&mut line.ticket, delivery.waker()));
         // Room, or a close, that came before the registration has woken nobody.
@@ -263,8 +272,9 @@ impl<E, N> Entrance<E, N> {
         })
     }
 
-    fn full(&self) -> WriteError {
+    fn full(&self, owner: &impl Owner) -> WriteError {
         self.intake.count_refused();
+        owner.no_room("refused");
         WriteError::Full
     }
 
@@ -285,6 +295,7 @@ impl<E, N> Entrance<E, N> {
             return Err(self.closed());
         }
         owner.shed();
+        owner.no_room("dropped");
         Ok(Room::Shed)
     }
 

@@ -272,13 +272,17 @@ impl<E, N> Intake<E, N> {
         self.limits().map_or(0, Limits::refusals)
     }
 
-    /// The drain looks how many are inside. It does so at the beginning of each turn, so that a peak is missed by at most what one turn delivers.
-    pub(crate) fn look_at_depth(&self) {
-        let depth = self.depth();
+    /// The drain looks how many have entered and how many are gone. It does so at the beginning of each turn, so that a peak is missed by at most what one
+    /// turn delivers.
+    pub(crate) fn look_at_depth(&self) -> (u64, u64) {
+        let gone = self.gone();
+        let entered = self.entered();
+        let depth = entered.saturating_sub(gone);
         if depth > self.back.high_water.load(Ordering::Relaxed) {
             // Only the drain writes it.
             self.back.high_water.store(depth, Ordering::Relaxed);
         }
+        (entered, gone)
     }
 
     /// The most that have been inside.

@@ -114,6 +114,8 @@ impl PoolBuilder {
             degraded: AtomicU8::new(NO_KEEPER | NO_WORKERS),
             spawn_failures: AtomicU64::new(0),
             panics: AtomicU64::new(0),
+            watches: Default::default(),
+            limits: Default::default(),
             registration: register(this.clone()),
         });
         #[cfg(any(test, feature = "test-util", sinkworks_loom))]

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::scheduler::Scheduler;
 use super::{Inner, Task};
+use crate::block;
 use crate::contain::contain;
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{Mutex, Seat, lock, mutation, now};
@@ -127,6 +128,8 @@ impl Keeper {
 
 /// The keeper thread's life.
 pub(super) fn run(inner: &Arc<Inner>) {
+    // Who is told that the pool cannot grow may write to a queue, and must not have the keeper wait for it.
+    block::enter_worker();
     inner.keeper.seat.sit();
     let mut growth = Growth::default();
     while !inner.is_stopped() {

@@ -29,7 +29,7 @@ use crate::clock::Clock;
 use crate::error::BuildError;
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use crate::sync::thread;
-use crate::telemetry::{Observations, Observe, Registration, as_gauge, names as metric};
+use crate::telemetry::{Limit, Observations, Observe, Registration, Stalled, Watch, as_gauge, names as metric};
 pub use builder::PoolBuilder;
 use keeper::Keeper;
 pub(crate) use scheduler::Lane;
@@ -103,6 +103,10 @@ struct Inner {
     degraded: AtomicU8,
     spawn_failures: AtomicU64,
     panics: AtomicU64,
+    /// Whether the fast lane and the slow one move.
+    watches: [Watch; 2],
+    /// Of being at the maximum, of panics.
+    limits: [Limit; 2],
     registration: Registration,
 }
 
@@ -223,7 +227,7 @@ impl Inner {
         PoolStats {
             threads: self.scheduler.threads(),
             idle: self.scheduler.idle(),
-            ready: self.ready(),
+            ready: self.scheduler.waiting().iter().sum(),
             wakeups: self.scheduler.wakeups(),
             timers: self.keeper.timers(),
             spawn_failures: self.spawn_failures.load(Ordering::Relaxed),
@@ -231,14 +235,9 @@ impl Inner {
         }
     }
 
-    #[cfg(not(sinkworks_loom))]
-    fn ready(&self) -> usize {
-        self.scheduler.ready()
-    }
-
-    #[cfg(sinkworks_loom)]
-    fn ready(&self) -> usize {
-        0
+    fn note_panic(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+        self.limits[1].panicked(&self.name, "drop");
     }
 
     fn is_stopped(&self) -> bool {
@@ -288,6 +287,9 @@ impl Inner {
     fn grow(self: &Arc<Self>) {
         let threads = self.scheduler.threads();
         let more = threads.max(1).min(self.max_threads.saturating_sub(threads));
+        if more == 0 {
+            self.limits[0].at_maximum(&self.name, threads);
+        }
         for _ in 0..more {
             if self.add_worker().is_err() {
                 break;
@@ -305,6 +307,26 @@ impl Observe for Inner {
         out.gauge(&metric::POOL_READY, &self.name, None, count(stats.ready));
         out.gauge(&metric::POOL_TIMERS, &self.name, None, count(stats.timers));
         out.counter(&metric::POOL_WAKEUPS, &self.name, None, stats.wakeups);
+    }
+
+    fn stalled(&self) -> Vec<Stalled> {
+        let (waiting, mut begun) = (self.scheduler.waiting(), [0; 2]);
+        for place in 0..self.max_threads {
+            let (turns, _) = self.scheduler.turns(place);
+            begun.iter_mut().zip(turns).for_each(|(sum, turns)| *sum += turns);
+        }
+        let now = self.clock.now();
+        let lanes = self.watches.iter().zip(waiting).zip(begun);
+        let stalled = lanes.filter_map(|((watch, waiting), begun)| {
+            watch.look(waiting, begun, now).map(|waited| Stalled {
+                pool: self.name.clone(),
+                ready: waiting,
+                waited,
+                threads: self.scheduler.threads(),
+                max_threads: self.max_threads,
+            })
+        });
+        stalled.collect()
     }
 }
 

@@ -472,6 +472,11 @@ impl<T> Scheduler<T> {
 
 #[cfg(sinkworks_loom)]
 impl<T> Scheduler<T> {
+    /// No model asks.
+    pub(crate) fn waiting(&self) -> [usize; 2] {
+        [0; 2]
+    }
+
     /// A parked worker goes on.
     pub(crate) fn seem_woken(&self) {
         self.sleep.fetch_sub(IDLE, Ordering::AcqRel);
@@ -489,9 +494,9 @@ impl<T> Scheduler<T> {
 
 #[cfg(not(sinkworks_loom))]
 impl<T> Scheduler<T> {
-    /// Tasks that wait for a worker, about: for a scrape, not for a decision.
-    pub(crate) fn ready(&self) -> usize {
-        self.fast.len() + self.slow.len()
+    /// Tasks that wait for a worker, about, in the fast lane and in the slow one: for a scrape, not for a decision.
+    pub(crate) fn waiting(&self) -> [usize; 2] {
+        [self.fast.len(), self.slow.len()]
     }
 
     /// Whether every worker is parked and nothing waits for one, at this moment.

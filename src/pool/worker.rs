@@ -7,7 +7,6 @@ use super::scheduler::{Lane, Next, Worker};
 use super::{Inner, Task, Turn};
 use crate::block;
 use crate::contain::contain;
-use crate::sync::atomic::Ordering;
 use crate::sync::now;
 
 /// A task whose turn takes longer goes to the slow lane: at that length it is not the processor that it waits for.
@@ -60,7 +59,7 @@ pub(super) fn turn(inner: &Arc<Inner>, worker: &mut Worker, task: Arc<dyn Task>,
     // A sink's panic is caught where it is called. This is for what slips through, such as an event whose drop panics:
     // it must not take the thread, and with it other queues, away.
     let outcome = contain(|| task.turn(began)).unwrap_or_else(|| {
-        inner.panics.fetch_add(1, Ordering::Relaxed);
+        inner.note_panic();
         Turn::Again
     });
     inner.scheduler.end_turn(worker);
@@ -70,6 +69,6 @@ pub(super) fn turn(inner: &Arc<Inner>, worker: &mut Worker, task: Arc<dyn Task>,
         inner.scheduler.post(task, lane);
     } else if contain(|| drop(task)).is_none() {
         // It was the mailbox's last owner, and the sink's drop has panicked.
-        inner.panics.fetch_add(1, Ordering::Relaxed);
+        inner.note_panic();
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, TryLockError, Weak};
 use std::task::{Poll, Wake, Waker};
 use std::time::Instant;
 
+use super::pace::{Mark, Timing};
 use super::run::RunWord;
 use crate::block;
 use crate::clock::Clock;
@@ -24,7 +25,7 @@ use crate::shutdown::{CloseReport, ComponentReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{Mutex, lock, mutation};
-use crate::telemetry::{Observations, Observe, Registration, as_gauge, names, register};
+use crate::telemetry::{Limit, Observations, Observe, Registration, Topology, as_gauge, names, register};
 use crate::wakers::Wakers;
 
 pub(super) struct Mailbox<E: Send> {
@@ -32,6 +33,8 @@ pub(super) struct Mailbox<E: Send> {
     pub(super) name: Arc<str>,
     pub(super) entrance: Entrance<E, Ready>,
     pub(super) dead_letters: Option<DeadLetters<E>>,
+    pub(super) timing: Timing,
+    limits: Limits,
     pub(super) drain: Mutex<Drain<E>>,
     closing: Mutex<Closing>,
     closers: Wakers,
@@ -40,6 +43,15 @@ pub(super) struct Mailbox<E: Send> {
     pub(super) waker: Waker,
     this: Weak<Self>,
     registration: Registration,
+}
+
+/// How much it tells of each kind of change.
+#[derive(Default)]
+struct Limits {
+    room: Limit,
+    letters: Limit,
+    close: Limit,
+    panics: Limit,
 }
 
 /// What only the one who has the turn touches.
@@ -52,6 +64,7 @@ pub(super) struct Drain<E> {
     pub(super) destination_closed: bool,
     /// Events that the destination took, counted apart from the words, so that each can be held against the other.
     pub(super) delivered: u64,
+    pub(super) mark: Option<Mark>,
 }
 
 pub(super) struct Held<E> {
@@ -95,7 +108,9 @@ impl<E: Send + 'static> Mailbox<E> {
             name,
             entrance,
             dead_letters,
-            drain: Mutex::new(Drain { held: None, timer: None, destination_closed: false, delivered: 0 }),
+            timing: Timing::default(),
+            limits: Limits::default(),
+            drain: Mutex::new(Drain { held: None, timer: None, destination_closed: false, delivered: 0, mark: None }),
             closing: Mutex::new(Closing { how: None, report: None }),
             closers: Wakers::new(),
             aborting: Mutex::default(),
@@ -208,7 +223,14 @@ impl<E: Send + 'static> Mailbox<E> {
     fn write_letter(&self, event: E, reason: DropReason, what: Circumstances) -> Option<E> {
         let Some(dead_letters) = &self.dead_letters else { return Some(event) };
         let letter = DeadLetter::new(event, self.name.clone(), reason, what, self.clock().now());
-        dead_letters.write(letter)
+        let event = dead_letters.write(letter);
+        self.limits.letters.dead_letter(&self.name, reason, event.is_none());
+        event
+    }
+
+    /// The sink has panicked over an event.
+    pub(super) fn note_panic(&self) {
+        self.limits.panics.panicked(&self.name, "sink");
     }
 
     /// Gives up every event that is there.
@@ -257,11 +279,18 @@ impl<E: Send + 'static> Mailbox<E> {
 
     /// Accepts nothing any more, and closes at least as strictly as `how` says.
     pub(super) fn begin_close(&self, how: Shutdown) {
-        {
+        let (before, now) = {
             let mut closing = lock(&self.closing);
-            closing.how = Some(closing.how.map_or(how, |before| before.escalate(how)));
-        }
+            let before = closing.how;
+            let now = before.map_or(how, |before| before.escalate(how));
+            closing.how = Some(now);
+            (before, now)
+        };
         self.entrance.close();
+        // The begin, and each time it becomes stricter.
+        if cfg!(feature = "tracing") && before != Some(now) {
+            self.limits.close.closing(&self.name, now, self.ledger().pending);
+        }
     }
 
     pub(super) fn poll_close(&self, how: Shutdown, waker: &Waker) -> Poll<Result<CloseReport, CloseError>> {
@@ -322,6 +351,7 @@ impl<E: Send + 'static> Mailbox<E> {
     /// Keeps the report, unless there is one already, and wakes the closers.
     pub(super) fn end(&self, destination: Result<CloseReport, CloseError>, ledger: Ledger) -> CloseReport {
         let mut closing = lock(&self.closing);
+        let is_first = closing.report.is_none();
         let report = closing.report.get_or_insert_with(|| {
             let mut report = CloseReport::new();
             report.absorb(self.sink.id(), destination);
@@ -330,6 +360,9 @@ impl<E: Send + 'static> Mailbox<E> {
         });
         let report = report.clone();
         drop(closing);
+        if is_first {
+            self.limits.close.closed(&self.name, &ledger);
+        }
         if !mutation!("queue_end_wakes_closers") {
             self.closers.wake_all();
         }
@@ -356,6 +389,21 @@ impl<E: Send> Mailbox<E> {
     pub(super) fn ledger(&self) -> Ledger {
         self.entrance.ledger()
     }
+
+    pub(super) fn describe_to(&self, topology: &mut Topology) {
+        topology.stage(Some(self.id), "queue", &self.name, |topology| {
+            topology.set("depth", self.ledger().pending);
+            topology.set("closed", self.entrance.intake.is_closed());
+            topology.set("pool", self.ready().pool.name());
+            if let Some(capacity) = self.entrance.intake.capacity() {
+                topology.set("capacity", capacity);
+            }
+            if let Some(letters) = &self.dead_letters {
+                topology.link(letters.queue(), "dead letters");
+            }
+            self.sink.describe(topology);
+        });
+    }
 }
 
 /// What the overflow policies need, on a writer's thread.
@@ -378,6 +426,10 @@ impl<E: Send + 'static> Owner for Mailbox<E> {
         self.begin_close(Shutdown::Drain);
         self.wake_by_ref();
     }
+
+    fn no_room(&self, what: &'static str) {
+        self.limits.room.no_room(&self.name, what);
+    }
 }
 
 impl<E: Send> Observe for Mailbox<E> {
@@ -398,6 +450,14 @@ impl<E: Send> Observe for Mailbox<E> {
         for reason in DropReason::ALL {
             out.counter(&names::QUEUE_DROPPED, &self.name, Some(reason.as_str()), ledger.dropped[reason]);
         }
+        self.timing.observe(out, &self.name);
+        if ledger.pending > 0 {
+            self.timing.note_waiting(intake.entered(), self.ready().pool.clock());
+        }
+    }
+
+    fn describe(&self, topology: &mut Topology) {
+        self.describe_to(topology);
     }
 
     #[cfg(feature = "test-util")]

@@ -97,6 +97,7 @@
 
 mod builder;
 mod mailbox;
+mod pace;
 #[cfg(not(sinkworks_loom))]
 mod run;
 #[cfg(sinkworks_loom)]
@@ -114,6 +115,7 @@ use crate::ledger::Ledger;
 use crate::names;
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
+use crate::telemetry::Topology;
 use mailbox::Mailbox;
 
 pub use builder::QueueBuilder;
@@ -214,6 +216,11 @@ impl<E: Send + 'static> Queue<E> {
         self.put(place, event)
     }
 
+    /// Its id, whatever its events are.
+    pub(crate) fn sink_id(&self) -> SinkId {
+        self.mailbox.id
+    }
+
     #[inline]
     fn put(&self, place: Result<Place, WriteError>, event: E) -> Result<(), SendError<E>> {
         match place {
@@ -286,6 +293,10 @@ impl<E: Clone + Send + 'static> Sink<E> for Queue<E> {
 
     fn id(&self) -> Option<SinkId> {
         Some(self.mailbox.id)
+    }
+
+    fn describe(&self, topology: &mut Topology) {
+        self.mailbox.describe_to(topology);
     }
 
     fn direct(&self) -> Option<Arc<dyn Sink<E>>> {

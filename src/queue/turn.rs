@@ -4,6 +4,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use super::mailbox::{Drain, Held, Mailbox};
+use super::pace::Pace;
 use crate::block;
 use crate::contain::contain;
 use crate::dead_letter::Circumstances;
@@ -11,16 +12,9 @@ use crate::delivery::{Delivery, EventId, Journey};
 use crate::error::{Class, WriteError};
 use crate::intake::Parcel;
 use crate::ledger::DropReason;
-use crate::pool::{SLOW_TURN, Turn};
+use crate::pool::Turn;
 use crate::shutdown::Shutdown;
-use crate::sync::{lock, mutation, now};
-
-/// Events that a turn delivers at most: some microseconds' worth of a trivial sink, so that other queues wait no longer.
-#[cfg(not(sinkworks_loom))]
-const BUDGET: u32 = 256;
-/// Small, so that the models reach its end.
-#[cfg(sinkworks_loom)]
-const BUDGET: u32 = 2;
+use crate::sync::{lock, mutation};
 
 /// Why the delivery stopped.
 enum Stop {
@@ -36,11 +30,17 @@ pub(super) fn turn<E: Send + 'static>(mailbox: &Mailbox<E>, began: Instant) -> T
     // Waits only for a closer that abandons what is here; two turns never meet.
     let mut drain = lock(&mailbox.drain);
     block::in_turn(&mailbox.waker, || {
-        let mut budget = Budget { began, served: 0 };
+        let mut pace = Pace::new(&mailbox.timing, mailbox.clock(), began);
         loop {
             let run = &mailbox.ready().run;
             run.look();
-            let ended = match deliver(mailbox, &mut drain, &mut budget) {
+            let delivered = drain.delivered;
+            let stop = deliver(mailbox, &mut drain, &mut pace);
+            // Before a close answers: who has its report finds the time.
+            if drain.delivered > delivered {
+                mailbox.timing.note_delivery();
+            }
+            let ended = match stop {
                 Stop::Spent if mutation!("queue_spent_is_done") => return Turn::Done,
                 Stop::Spent => return Turn::Again,
                 Stop::Hold => mailbox.lie_down(|| run.hold()),
@@ -58,28 +58,10 @@ pub(super) fn turn<E: Send + 'static>(mailbox: &Mailbox<E>, began: Instant) -> T
     })
 }
 
-/// How much of its turn a mailbox has used.
-struct Budget {
-    began: Instant,
-    served: u32,
-}
-
-impl Budget {
-    /// One more event is done with. Whether that was the last of this turn.
-    fn spend(&mut self) -> bool {
-        self.served += 1;
-        // The clock is read at each power of two from the second event on: soon enough to notice a sink that has become slow, and rarely enough to
-        // cost a fast one nothing.
-        self.served >= BUDGET
-            || (self.served.is_power_of_two()
-                && self.served > 1
-                && now().saturating_duration_since(self.began) > SLOW_TURN)
-    }
-}
-
-fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, budget: &mut Budget) -> Stop {
+fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, pace: &mut Pace<'_>) -> Stop {
     let intake = &mailbox.entrance.intake;
-    intake.look_at_depth();
+    let (entered, gone) = intake.look_at_depth();
+    pace.look_for_mark(&mut drain.mark, entered, gone);
     let sealed = intake.is_sealed();
     let how = if sealed { mailbox.how() } else { None };
     if how == Some(Shutdown::Abort) {
@@ -89,10 +71,13 @@ fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, budget
         return abandon(mailbox, drain);
     }
     loop {
-        let (parcel, journey) = match drain.held.take() {
-            Some(Held { parcel, journey }) => (parcel, journey),
+        let (parcel, journey, tried) = match drain.held.take() {
+            Some(Held { parcel, journey }) => {
+                let tried = attempts(&journey);
+                (parcel, journey, tried)
+            }
             None => match intake.pop() {
-                Some(parcel) => (parcel, Journey::default()),
+                Some(parcel) => (parcel, Journey::default(), 0),
                 None => return Stop::Empty,
             },
         };
@@ -105,6 +90,7 @@ fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, budget
             Offer::Delivered => mailbox.deliver(drain, parcel, sealed),
             Offer::Dropped(reason, what) => mailbox.lose(parcel, reason, what, sealed),
             Offer::NotReady(until, journey) => {
+                pace.stop_waiting(attempts(&journey) > tried);
                 drain.held = Some(Held { parcel, journey });
                 if sealed {
                     intake.end_offer();
@@ -116,10 +102,15 @@ fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, budget
         if intake.is_aborted() && !mutation!("queue_turn_sees_abort") {
             return abandon(mailbox, drain);
         }
-        if budget.spend() {
+        if pace.spend(drain) {
             return Stop::Spent;
         }
     }
+}
+
+/// Attempts of this event that have failed.
+fn attempts(journey: &Journey) -> u32 {
+    journey.history().map_or(0, |history| history.attempts)
 }
 
 /// It is aborted.
@@ -185,7 +176,10 @@ fn offer<E: Send + 'static>(
             };
             Offer::Dropped(reason, settled(journey, 0))
         }
-        None => Offer::Dropped(DropReason::Panicked, settled(journey, 1)),
+        None => {
+            mailbox.note_panic();
+            Offer::Dropped(DropReason::Panicked, settled(journey, 1))
+        }
     }
 }
 

@@ -27,6 +27,7 @@ use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::mutation;
+use crate::telemetry::Topology;
 use crate::wakers::{Ticket, WaitList};
 use stats::Counts;
 
@@ -74,6 +75,8 @@ struct Saved<T> {
     /// The attempt has begun: the sink below was not ready.
     under_way: bool,
     failed: bool,
+    /// Since when it waits for its next attempt.
+    waits_since: Option<Instant>,
     ticket: Option<Ticket>,
     below: Frame,
 }
@@ -85,6 +88,7 @@ impl<T: Default> Default for Saved<T> {
             not_before: None,
             under_way: false,
             failed: false,
+            waits_since: None,
             ticket: None,
             below: Frame::default(),
         }
@@ -172,8 +176,14 @@ impl<E: ?Sized, S: Sink<E>, R: RetryStrategy> Sink<E> for RetryingSink<S, R> {
             }
             match self.may_proceed(&mut saved, delivery) {
                 Proceed::Now => {}
-                Proceed::Wait(wait) => return Err(self.wait(saved, delivery, wait)),
+                Proceed::Wait(wait) => {
+                    saved.waits_since.get_or_insert_with(|| delivery.now());
+                    return Err(self.wait(saved, delivery, wait));
+                }
                 Proceed::GiveUp => return Err(given_up(delivery)),
+            }
+            if let Some(since) = saved.waits_since.take() {
+                self.counts.backoff.record(delivery.now().saturating_duration_since(since));
             }
             if saved.failed && !saved.under_way {
                 self.counts.retries.fetch_add(1, Ordering::Relaxed);
@@ -234,6 +244,13 @@ impl<E: ?Sized, S: Sink<E>, R: RetryStrategy> Sink<E> for RetryingSink<S, R> {
 
     fn id(&self) -> Option<SinkId> {
         Some(self.id)
+    }
+
+    fn describe(&self, topology: &mut Topology) {
+        topology.stage(Some(self.id), "retry", &self.counts.name, |topology| {
+            self.strategy.describe(topology);
+            self.sink.describe(topology);
+        });
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use crate::error::{Class, WriteError};
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::telemetry::{Observations, Observe, Registration, names as metric, register};
+use crate::telemetry::{Histogram, Observations, Observe, Registration, names as metric, register};
 
 /// Apart from the sink, so that they can be read without knowing its type.
 #[derive(Debug)]
@@ -16,6 +16,7 @@ pub(super) struct Counts {
     permanent: AtomicU64,
     closed: AtomicU64,
     pub(super) retries: AtomicU64,
+    pub(super) backoff: Histogram,
 }
 
 /// How many attempts a [`RetryingSink`](crate::RetryingSink) has made, by outcome.
@@ -45,6 +46,7 @@ impl Counts {
             permanent: zero(),
             closed: zero(),
             retries: zero(),
+            backoff: Histogram::default(),
         })
     }
 
@@ -78,6 +80,7 @@ impl Observe for Counts {
             out.counter(&metric::WRITE_ATTEMPTS, &self.name, Some(outcome), attempts);
         }
         out.counter(&metric::RETRIES, &self.name, None, retries);
+        out.histogram(&metric::RETRY_BACKOFF, &self.name, &self.backoff);
     }
 
     #[cfg(feature = "test-util")]

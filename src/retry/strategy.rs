@@ -7,6 +7,7 @@ use super::budget::RetryBudget;
 use super::limit::RetryLimit;
 use crate::delivery::Delivery;
 use crate::error::{Failure, Wait};
+use crate::telemetry::Topology;
 
 /// Decides when a [`RetryingSink`](crate::RetryingSink) makes an attempt and whether another follows a failed one. It never waits itself.
 ///
@@ -95,6 +96,10 @@ pub trait RetryStrategy: Send + Sync {
     {
         (budget, self)
     }
+
+    /// Says what there is to say of the strategy, about the retrying sink that is being described: see [`Sink::describe`](crate::Sink::describe). A
+    /// breaker says which it is. By default nothing.
+    fn describe(&self, _: &mut Topology) {}
 }
 
 /// Whether an attempt may be made.
@@ -139,6 +144,11 @@ impl<A: RetryStrategy, B: RetryStrategy> RetryStrategy for (A, B) {
         state.2 = false;
         self.0.success(&mut state.0, delivery);
         self.1.success(&mut state.1, delivery);
+    }
+
+    fn describe(&self, topology: &mut Topology) {
+        self.0.describe(topology);
+        self.1.describe(topology);
     }
 
     fn failure(&self, state: &mut Self::State, delivery: &Delivery<'_>, failure: &Failure) -> Verdict {

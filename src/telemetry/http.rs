@@ -23,6 +23,23 @@ const PARTING: Duration = Duration::from_millis(500);
 /// A scraper's request has some hundred bytes.
 const MAX_REQUEST: usize = 8 * 1024;
 
+/// What is asked for.
+pub(super) struct Request<'a> {
+    pub(super) path: &'a str,
+    /// What follows the question mark, or nothing.
+    pub(super) query: &'a str,
+    head: &'a str,
+}
+
+impl Request<'_> {
+    /// Whether the client names `content_type` among those that it accepts.
+    pub(super) fn accepts(&self, content_type: &str) -> bool {
+        let headers = self.head.lines().filter_map(|line| line.split_once(':'));
+        let mut accepted = headers.filter(|(name, _)| name.eq_ignore_ascii_case("accept")).map(|(_, value)| value);
+        accepted.any(|value| value.to_ascii_lowercase().contains(content_type))
+    }
+}
+
 /// What is answered.
 pub(super) struct Answer {
     pub(super) status: &'static str,
@@ -31,7 +48,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    fn plain(status: &'static str) -> Self {
+    pub(super) fn plain(status: &'static str) -> Self {
         Self { status, content_type: "text/plain; charset=utf-8", body: format!("{status}\n") }
     }
 }
@@ -51,10 +68,10 @@ struct Shared {
 }
 
 impl Server {
-    /// Answers GET requests on `listener` with what `get` makes of their path, without the query; `None` is 404.
+    /// Answers GET requests on `listener` with what `get` makes of them; `None` is 404.
     pub(super) fn start<F>(listener: TcpListener, get: F) -> io::Result<Self>
     where
-        F: Fn(&str) -> Option<Answer> + Clone + Send + 'static,
+        F: Fn(&Request<'_>) -> Option<Answer> + Clone + Send + 'static,
     {
         let addr = listener.local_addr()?;
         let shared = Arc::new(Shared { listener, stop: AtomicBool::new(false), current: Default::default() });
@@ -105,7 +122,7 @@ fn cut_off(connection: &Mutex<Option<TcpStream>>) {
 }
 
 impl Shared {
-    fn run(&self, index: usize, get: &impl Fn(&str) -> Option<Answer>) {
+    fn run(&self, index: usize, get: &impl Fn(&Request<'_>) -> Option<Answer>) {
         let current = |stream| *self.current[index].lock().unwrap_or_else(PoisonError::into_inner) = stream;
         loop {
             let accepted = self.listener.accept();
@@ -127,7 +144,7 @@ impl Shared {
     }
 }
 
-fn converse(mut stream: TcpStream, get: &impl Fn(&str) -> Option<Answer>) -> io::Result<()> {
+fn converse(mut stream: TcpStream, get: &impl Fn(&Request<'_>) -> Option<Answer>) -> io::Result<()> {
     let request = read_request(&mut stream)?;
     // A recorder that panics must not take the thread with it. The panic hook has reported it.
     let answer = panic::catch_unwind(AssertUnwindSafe(|| answer(&request, get)))
@@ -159,16 +176,17 @@ fn read_request(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     Ok(request)
 }
 
-fn answer(request: &[u8], get: &impl Fn(&str) -> Option<Answer>) -> Answer {
+fn answer(request: &[u8], get: &impl Fn(&Request<'_>) -> Option<Answer>) -> Answer {
     if request.len() >= MAX_REQUEST {
         return Answer::plain("431 Request Header Fields Too Large");
     }
     let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let head = std::str::from_utf8(request).unwrap_or_default();
     let words: Vec<&str> = std::str::from_utf8(line).unwrap_or_default().split(' ').collect();
     match words[..] {
         ["GET", target, version] if version.starts_with("HTTP/1.") => {
-            let path = target.split('?').next().unwrap_or_default();
-            get(path).unwrap_or_else(|| Answer::plain("404 Not Found"))
+            let (path, query) = target.split_once('?').unwrap_or((target, ""));
+            get(&Request { path, query, head }).unwrap_or_else(|| Answer::plain("404 Not Found"))
         }
         [_, _, version] if version.starts_with("HTTP/1.") => Answer::plain("405 Method Not Allowed"),
         _ => Answer::plain("400 Bad Request"),

@@ -17,13 +17,48 @@
 //! `sinkworks_queue_depth{queue="audit"}` of 7. Name them apart to see them apart. Names that differ only in backslashes may look the same in the
 //! Prometheus exporter.
 //!
+//! # Latencies
+//!
+//! A write looks at no clock: what follows is measured by the worker, as samples.
+//!
+//! - `queue_wait_seconds`: at the beginning of a turn the queue notes the number of its newest event and the time; when that event has left, it records the
+//!   difference. So it says how long a backlog takes, the delivery included, from when a worker saw it. There is one such note at a time: a long wait is one sample,
+//!   however many events waited. The time that a queue waits for its thread is in it only where it spans a reading of the metrics.
+//! - `write_duration_seconds`: what the destination took for one event that it was offered, with all attempts that a retry made at once; taken, refused
+//!   or failed. Of each turn the first event is timed and then every 64th, and a turn ends when it becomes long: so a slow destination is timed at every
+//!   second event or more, a fast one at some percent, and its slow moments weigh more than their share. A write that has not ended is not in it.
+//! - `retry_backoff_seconds`: every wait before an attempt.
+//! - `queue_last_delivery_timestamp_seconds`: once a turn.
+//!
+//! They have [30 buckets](bucket_bounds) from 1 µs to 268 s and beyond. For other recorders than that of the feature `prometheus`, see [`publish`].
+//!
+//! # Health and topology
+//!
+//! [`health`] says which pools make no progress, [`topology`] how the components are connected. The server of the feature `prometheus` answers with both.
+//!
+//! # State changes in the log
+//!
+//! With the feature `tracing`, what changes is told to the subscriber, with the target `sinkworks`: a breaker's state, an eviction, the want of room, dead letters,
+//! the beginning and end of a queue's close with its account, a panic that was contained, a pool that cannot grow. Each component tells at most 10 of a kind at once
+//! and one a second in the long run; the next one says how many were `suppressed`. Never what is in an event, nor the text of an error. A breaker
+//! that changes several times at one moment is told with its last state.
+//!
 //! When a component ends, its counters stay in the sum, so that counters never fall while the process lives; its gauges go, and a gauge whose last component
 //! has ended is published as 0 for ten minutes. Each name that was ever used thus costs memory, here and in the recorder, until the process
 //! ends: name components after what they do, not after requests or connections that come and go.
 
 #[cfg(feature = "prometheus")]
+mod exposition;
+mod handing_over;
+#[cfg(test)]
+mod handing_over_tests;
+mod health;
+mod histogram;
+#[cfg(feature = "prometheus")]
 mod http;
+mod mermaid;
 pub(crate) mod names;
+pub(crate) mod notices;
 mod observations;
 #[cfg(feature = "prometheus")]
 mod prometheus;
@@ -33,11 +68,15 @@ mod registry;
 mod render_tests;
 #[cfg(test)]
 mod tests;
+mod topology;
 
+pub use health::{Stalled, health};
+pub use histogram::bucket_bounds;
 pub use names::{Metric, MetricKind, metrics};
 #[cfg(feature = "prometheus")]
 pub use prometheus::{Exporter, MetricsServer, ServeError, serve};
 pub use publish::{Publisher, publish};
+pub use topology::{Topology, Value, topology};
 
 /// A count as a gauge's value. Above 2^53 it is rounded, which no depth reaches.
 #[allow(clippy::cast_precision_loss, reason = "said in the documentation")]
@@ -47,6 +86,10 @@ pub(crate) fn as_gauge(count: u64) -> f64 {
 #[cfg(feature = "test-util")]
 pub(crate) use registry::audit_all;
 pub(crate) use {
+    health::Watch,
+    histogram::Histogram,
+    notices::Limit,
     observations::Observations,
     registry::{Observe, Registration, register},
+    topology::short_type_name,
 };

@@ -11,6 +11,9 @@ pub enum MetricKind {
     Counter,
     /// It rises and falls.
     Gauge,
+    /// Durations, counted by size: see [`bucket_bounds`](super::bucket_bounds). Its name ends in `_seconds`. Prometheus has it as three families of series:
+    /// `_bucket`, with one more label `le`, `_sum` and `_count`.
+    Histogram,
 }
 
 /// One metric: the family of all series with its name.
@@ -19,7 +22,7 @@ pub enum MetricKind {
 pub struct Metric {
     /// The name, with the prefix `sinkworks_`. It is valid for Prometheus as it stands.
     pub name: &'static str,
-    /// Whether it is a counter or a gauge.
+    /// Whether it is a counter, a gauge or a histogram.
     pub kind: MetricKind,
     /// One sentence on what is counted, and in which unit.
     pub help: &'static str,
@@ -28,6 +31,16 @@ pub struct Metric {
     pub labels: &'static [&'static str],
     /// What the values count, for the recorders that want to know.
     pub(crate) unit: Unit,
+}
+
+/// By the end of the name, where Prometheus wants the unit.
+const fn unit_of(name: &str) -> Unit {
+    // `str::ends_with` is not for constants.
+    match name.as_bytes() {
+        [.., b'_', b's', b'e', b'c', b'o', b'n', b'd', b's'] => Unit::Seconds,
+        [.., b'_', b'b', b'y', b't', b'e', b's'] => Unit::Bytes,
+        _ => Unit::Count,
+    }
 }
 
 /// Writes each metric once, as a static of its own and as a line of the list, so that none can be missing from the list.
@@ -39,7 +52,7 @@ macro_rules! table {
                 kind: MetricKind::$kind,
                 help: $help,
                 labels: &[$($label),+],
-                unit: Unit::Count,
+                unit: unit_of($name),
             };
         )+
         static ALL: &[&Metric] = &[$(&$constant),+];
@@ -67,10 +80,18 @@ table! {
         "Events that the queue's destination has taken.";
     QUEUE_DROPPED: Counter "queue_dropped_total" ["queue", "reason"]
         "Accepted events that were lost, by reason.";
+    QUEUE_WAIT: Histogram "queue_wait_seconds" ["queue"]
+        "Time until events had left the queue, counted from when its worker saw that they were there; a sample, at most one a turn.";
+    QUEUE_LAST_DELIVERY: Gauge "queue_last_delivery_timestamp_seconds" ["queue"]
+        "Unix time at which the destination took an event last, noted once a turn; 0 before the first.";
+    WRITE_DURATION: Histogram "write_duration_seconds" ["queue"]
+        "Time that the queue's destination took for an event that it was offered; a sample, of the first event of each turn and every 64th of a long one.";
     WRITE_ATTEMPTS: Counter "write_attempts_total" ["sink", "outcome"]
         "Writes that the retrying sink tried, by outcome: ok, transient, permanent or closed.";
     RETRIES: Counter "retries_total" ["sink"]
         "Writes that repeated an earlier one that had failed.";
+    RETRY_BACKOFF: Histogram "retry_backoff_seconds" ["sink"]
+        "Time that events waited before an attempt, for a backoff, a breaker or the destination's own wish; every such wait.";
     BREAKER_STATE: Gauge "breaker_state" ["breaker", "state"]
         "1 for the state that the breaker is in, 0 for the others: closed, open, half_open.";
     BREAKER_TRANSITIONS: Counter "breaker_transitions_total" ["breaker", "to"]

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use metrics::{Key, Label};
 
+use super::histogram::{Buckets, Histogram};
 use super::names::{Metric, MetricKind};
 
 /// One series: a metric with its label values. Two components of one name are one series.
 #[derive(Debug, Clone)]
 pub(super) struct Series {
-    metric: &'static Metric,
-    name: Arc<str>,
+    pub(super) metric: &'static Metric,
+    pub(super) name: Arc<str>,
     extra: Option<&'static str>,
 }
 
@@ -51,6 +52,7 @@ impl Hash for Series {
 pub(crate) struct Observations {
     pub(super) counters: HashMap<Series, u64>,
     pub(super) gauges: HashMap<Series, f64>,
+    pub(super) histograms: HashMap<Series, Buckets>,
 }
 
 impl Observations {
@@ -71,6 +73,23 @@ impl Observations {
     pub(crate) fn gauge(&mut self, metric: &'static Metric, name: &Arc<str>, extra: Option<&'static str>, value: f64) {
         debug_assert_eq!(metric.kind, MetricKind::Gauge, "{}", metric.name);
         *self.gauges.entry(series(metric, name, extra)).or_default() += value;
+    }
+
+    /// A gauge that is a time. Of several components of one name the latest counts, since a sum of times says nothing.
+    pub(crate) fn latest(&mut self, metric: &'static Metric, name: &Arc<str>, value: f64) {
+        debug_assert_eq!(metric.kind, MetricKind::Gauge, "{}", metric.name);
+        let latest = self.gauges.entry(series(metric, name, None)).or_default();
+        *latest = latest.max(value);
+    }
+
+    /// What a histogram has recorded since the component was built.
+    pub(crate) fn histogram(&mut self, metric: &'static Metric, name: &Arc<str>, histogram: &Histogram) {
+        debug_assert_eq!(metric.kind, MetricKind::Histogram, "{}", metric.name);
+        self.add_histogram(series(metric, name, None), &histogram.read());
+    }
+
+    pub(super) fn add_histogram(&mut self, series: Series, buckets: &Buckets) {
+        self.histograms.entry(series).or_default().add(buckets);
     }
 
     pub(super) fn add_counter(&mut self, series: Series, value: u64) {

@@ -25,7 +25,10 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::health::Stalled;
+use super::histogram::Buckets;
 use super::observations::{Observations, Series, add};
+use super::topology::Topology;
 
 /// How long a reading waits for components that are dying: far more than the first lines of a `Drop` need, unless their thread
 /// has lost its core.
@@ -45,6 +48,14 @@ pub(crate) trait Observe: Send + Sync {
     fn audit(&self) -> Result<(), String> {
         Ok(())
     }
+
+    /// Describes the component and what it writes to. Only what stands between others needs not: it is met on the way.
+    fn describe(&self, _: &mut Topology) {}
+
+    /// Looks whether the component makes no progress although it should. Only pools do.
+    fn stalled(&self) -> Vec<Stalled> {
+        Vec::new()
+    }
 }
 
 struct Member {
@@ -59,6 +70,7 @@ pub(super) struct Registry {
     members: BTreeMap<u64, Member>,
     last: u64,
     retired: HashMap<Series, u64>,
+    retired_histograms: HashMap<Series, Buckets>,
     /// Gauges of retired components, and since when they are published as 0, if they have been.
     ended: HashMap<Series, Option<Instant>>,
 }
@@ -147,6 +159,15 @@ pub(crate) fn audit_all() -> Vec<String> {
     held.iter().filter_map(|component| component.audit().err()).collect()
 }
 
+/// Calls `look` for each component that lives, in order of age, without the lock. Where the reading had the last `Arc` of one, that ends here.
+pub(super) fn visit(mut look: impl FnMut(&dyn Observe)) {
+    let mut held = Vec::new();
+    hold_all(&mut held);
+    for component in &held {
+        look(&**component);
+    }
+}
+
 /// Upgrades every component that can be into `held`, which belongs to the caller so that not even a panic in here drops it under the lock.
 /// Answers the keys of those that are dying.
 fn hold_all(held: &mut Vec<Arc<dyn Observe>>) -> Vec<u64> {
@@ -180,6 +201,9 @@ impl Registry {
         for (series, value) in last.counters {
             add(&mut self.retired, series, value);
         }
+        for (series, buckets) in last.histograms {
+            self.retired_histograms.entry(series).or_default().add(&buckets);
+        }
         self.ended.extend(last.gauges.into_keys().map(|series| (series, None)));
     }
 
@@ -187,6 +211,9 @@ impl Registry {
     pub(super) fn add_retired(&mut self, out: &mut Observations, now: Instant) {
         for (series, value) in &self.retired {
             out.add_counter(series.clone(), *value);
+        }
+        for (series, buckets) in &self.retired_histograms {
+            out.add_histogram(series.clone(), buckets);
         }
         self.ended.retain(|series, since| {
             // Another component of the name may be live, whose value counts.

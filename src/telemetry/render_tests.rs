@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use metrics::with_local_recorder;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
+use super::exposition::WithoutHistograms;
 use super::prometheus::render;
-use super::{MetricKind, Observations, Observe, Registration, metrics, names, register};
+use super::{Histogram, MetricKind, Observations, Observe, Registration, metrics, names, register};
 
 /// Reports all metrics under one name, counters as a number that a float cannot hold.
 struct Everything {
     name: Arc<str>,
+    histogram: Histogram,
     /// Held: what it registers lasts as long.
     _registration: Registration,
 }
@@ -20,7 +22,15 @@ const EXACT: u64 = (1 << 53) + 1;
 
 impl Everything {
     fn new(name: &str) -> Arc<Self> {
-        Arc::new_cyclic(|this: &Weak<Self>| Self { name: name.into(), _registration: register(this.clone()) })
+        let histogram = Histogram::default();
+        for micros in [1, 3, 1_000_000] {
+            histogram.record(Duration::from_micros(micros));
+        }
+        Arc::new_cyclic(|this: &Weak<Self>| Self {
+            name: name.into(),
+            histogram,
+            _registration: register(this.clone()),
+        })
     }
 }
 
@@ -31,13 +41,18 @@ impl Observe for Everything {
             match metric.kind {
                 MetricKind::Counter => out.counter(metric, &self.name, extra, EXACT),
                 MetricKind::Gauge => out.gauge(metric, &self.name, extra, 1.5),
+                MetricKind::Histogram => out.histogram(metric, &self.name, &self.histogram),
             }
         }
     }
 }
 
-fn rendered(recorder: &PrometheusRecorder) -> String {
-    with_local_recorder(recorder, || render(&recorder.handle()))
+fn rendered(recorder: &WithoutHistograms<PrometheusRecorder>) -> String {
+    with_local_recorder(recorder, || render(&recorder.0.handle()))
+}
+
+fn recorder(builder: PrometheusBuilder) -> WithoutHistograms<PrometheusRecorder> {
+    WithoutHistograms(builder.build_recorder())
 }
 
 /// The series of `metric` whose first label has `name`.
@@ -69,12 +84,15 @@ fn every_metric_is_rendered_with_help_and_type_and_counters_are_exact() {
     let _everything = Everything::new("everything");
     // Recommended naming adds suffixes where they are missing: none is.
     for builder in [PrometheusBuilder::new(), PrometheusBuilder::new().with_recommended_naming(true)] {
-        let text = rendered(&builder.build_recorder());
+        let text = rendered(&recorder(builder));
         for metric in metrics() {
-            let line = series(&text, metric.name, metric.labels[0], "everything").expect(metric.name);
+            let sample = if metric.kind == MetricKind::Histogram { "_count" } else { "" };
+            let line =
+                series(&text, &format!("{}{sample}", metric.name), metric.labels[0], "everything").expect(metric.name);
             let (kind, value) = match metric.kind {
                 MetricKind::Counter => ("counter", " 9007199254740993"),
                 MetricKind::Gauge => ("gauge", " 1.5"),
+                MetricKind::Histogram => ("histogram", " 3"),
             };
             assert!(line.ends_with(value), "{line}");
             assert!(text.contains(&format!("# HELP {} {}\n# TYPE {0} {kind}\n", metric.name, metric.help)), "{text}");
@@ -85,7 +103,7 @@ fn every_metric_is_rendered_with_help_and_type_and_counters_are_exact() {
 #[test]
 fn families_are_rendered_in_the_order_of_their_names() {
     let _everything = Everything::new("sorted");
-    let text = rendered(&PrometheusBuilder::new().build_recorder());
+    let text = rendered(&recorder(PrometheusBuilder::new()));
     let names: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     assert!(names.len() >= metrics().len() && names.is_sorted(), "{names:?}");
 }
@@ -96,7 +114,7 @@ fn hostile_names_render_as_valid_lines() {
     // The exporter takes these for escapes already made: they are altered, but what it renders is valid.
     let altered = ["two\\\\", "mixed\\\"x", "\\\\\n"];
     let _all: Vec<_> = exact.iter().chain(&altered).map(|name| Everything::new(&format!("hostile {name}"))).collect();
-    let text = rendered(&PrometheusBuilder::new().build_recorder());
+    let text = rendered(&recorder(PrometheusBuilder::new()));
     let prefix = format!("{}{{queue=\"hostile ", names::QUEUE_ACCEPTED.name);
     let mut found = Vec::new();
     for line in text.lines().filter_map(|line| line.strip_prefix(&prefix)) {
@@ -106,19 +124,49 @@ fn hostile_names_render_as_valid_lines() {
     }
     assert!(exact.iter().all(|name| found.iter().any(|value| value == name)), "{found:?}");
     assert_eq!(found.len(), exact.len() + altered.len());
+    // Our own lines are exact for all of them.
+    let prefix = format!("{}_count{{queue=\"hostile ", names::QUEUE_WAIT.name);
+    let ours = text.lines().filter_map(|line| line.strip_prefix(&prefix)).map(label_value);
+    let ours: Vec<String> = ours.inspect(|(_, rest)| assert_eq!(*rest, "} 3")).map(|(value, _)| value).collect();
+    assert!(exact.iter().chain(&altered).all(|name| ours.iter().any(|value| value == name)), "{ours:?}");
+}
+
+#[test]
+fn histograms_are_cumulative_and_exact_and_never_there_twice() {
+    let _everything = Everything::new("cumulative");
+    let recorder = recorder(PrometheusBuilder::new());
+    // A user's own publishing into the same recorder must not add the family again.
+    with_local_recorder(&recorder, super::publish);
+    let text = rendered(&recorder);
+    let value = |sample: &str| {
+        let prefix = format!("{}_{sample} ", names::WRITE_DURATION.name);
+        let found: Vec<_> = text.lines().filter_map(|line| line.strip_prefix(&prefix)).collect();
+        assert_eq!(found.len(), 1, "{prefix}");
+        found[0].to_owned()
+    };
+    let bucket = |bound: &str| value(&format!("bucket{{queue=\"cumulative\",le=\"{bound}\"}}"));
+    // 1 µs, 3 µs and 1 s.
+    let expected = [("0.000001", "1"), ("0.000002", "1"), ("0.000004", "2"), ("0.524288", "2"), ("1.048576", "3")];
+    assert!(expected.iter().all(|(bound, count)| bucket(bound) == *count));
+    assert_eq!((bucket("268.435456"), bucket("+Inf")), ("3".to_owned(), "3".to_owned()));
+    assert_eq!(value("sum{queue=\"cumulative\"}"), "1.000004000");
+    assert_eq!(value("count{queue=\"cumulative\"}"), "3");
+    let prefix = format!("{}_bucket{{queue=\"cumulative\"", names::WRITE_DURATION.name);
+    assert_eq!(text.lines().filter(|line| line.starts_with(&prefix)).count(), super::bucket_bounds().len() + 1);
+    assert_eq!(text.matches(&format!("# TYPE {} ", names::WRITE_DURATION.name)).count(), 1);
 }
 
 #[test]
 fn a_series_that_the_exporter_forgot_comes_back_with_its_total() {
     use metrics_util::MetricKindMask;
     let idle = PrometheusBuilder::new().idle_timeout(MetricKindMask::ALL, Some(Duration::from_millis(5)));
-    let recorder = idle.build_recorder();
+    let recorder = recorder(idle);
     let _everything = Everything::new("forgotten");
     let total = |text: &str| series(text, names::RETRIES.name, "sink", "forgotten").map(str::to_owned);
     let first = total(&rendered(&recorder)).expect("rendered");
     std::thread::sleep(Duration::from_millis(20));
     // The exporter forgets at a render that finds no change since the one before.
-    let forgotten = (total(&recorder.handle().render()), total(&recorder.handle().render())).1;
+    let forgotten = (total(&recorder.0.handle().render()), total(&recorder.0.handle().render())).1;
     assert_eq!(forgotten, None);
     assert_eq!(total(&rendered(&recorder)), Some(first));
 }
@@ -126,7 +174,7 @@ fn a_series_that_the_exporter_forgot_comes_back_with_its_total() {
 #[test]
 fn a_thousand_components_are_published_and_rendered_in_time() {
     let _many: Vec<_> = (0..1000).map(|i| Everything::new(&format!("many-{i}"))).collect();
-    let recorder = PrometheusBuilder::new().build_recorder();
+    let recorder = recorder(PrometheusBuilder::new());
     let length = rendered(&recorder).len();
     let timed = || {
         let began = Instant::now();

@@ -119,6 +119,7 @@ fn names_are_valid_for_prometheus_and_total_iff_counter() {
     for metric in metrics() {
         assert!(metric.name.starts_with("sinkworks_") && valid(metric.name), "{}", metric.name);
         assert_eq!(metric.kind == MetricKind::Counter, metric.name.ends_with("_total"), "{}", metric.name);
+        assert!(metric.kind != MetricKind::Histogram || metric.name.ends_with("_seconds"), "{}", metric.name);
         assert!(matches!(metric.labels.len(), 1 | 2) && metric.labels.iter().all(|label| valid(label)));
         assert!(metric.help.ends_with('.') && !metric.help.contains(['\n', '\\']), "{}", metric.name);
         assert!(names.insert(metric.name), "{} is there twice", metric.name);

@@ -34,6 +34,7 @@ use crate::delivery::Delivery;
 use crate::error::{CloseError, Failure, WriteError};
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
+use crate::telemetry::Topology;
 
 pub use builder::WebhookBuilder;
 use endpoint::Endpoint;
@@ -143,6 +144,11 @@ impl<E: Serialize + ?Sized> Sink<E> for Webhook {
 
     fn id(&self) -> Option<SinkId> {
         Some(self.id)
+    }
+
+    fn describe(&self, topology: &mut Topology) {
+        // Without its URL, which may have a secret in it.
+        topology.leaf(Some(self.id), "webhook", &self.name);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::names;
 use crate::sink::SinkId;
 use crate::sync::Mutex;
 use crate::sync::atomic::AtomicU64;
-use crate::telemetry::register;
+use crate::telemetry::{Limit, register};
 
 /// The options of a [`Breaker`].
 #[derive(Debug, Clone)]
@@ -122,13 +122,16 @@ impl BreakerBuilder {
                 return Err(BuildError::TooLarge { option: "failure_rate's minimum", value, max });
             }
         }
-        let name = names::or_default(self.name.clone(), "breaker", SinkId::unique())?;
+        let name = self.name.clone().map(|name| names::check(&name).map(|()| name.into())).transpose()?;
         Ok(self.assemble(name))
     }
 
-    pub(super) fn assemble(self, name: Arc<str>) -> Breaker {
+    pub(super) fn assemble(self, name: Option<Arc<str>>) -> Breaker {
+        let id = SinkId::unique();
+        let name = name.unwrap_or_else(|| names::default("breaker", id));
         let threshold = self.threshold.or(if self.rate.is_none() { Some(THRESHOLD) } else { None });
         Breaker(Arc::new_cyclic(|this: &Weak<Machine>| Machine {
+            id,
             name,
             threshold: threshold.map(u64::from),
             window: self.rate.map(|Rate { share, window, minimum }| Window::new(share, window, minimum)),
@@ -139,6 +142,8 @@ impl BreakerBuilder {
             cold: Mutex::new(Cold::default()),
             held: Arc::default(),
             transitions: std::array::from_fn(|_| AtomicU64::new(0)),
+            told: AtomicU64::new(CLOSED),
+            limit: Limit::default(),
             registration: register(this.clone()),
         }))
     }

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use super::machine::{Cold, Machine, Woken};
+use super::machine::{Cold, Locked, Machine, Woken};
 use super::permit::{Lease, Permit, Place};
 use super::state::{CLOSED, FORCED, HALF_OPEN, OPEN, STATE};
 use crate::clock::saturating_add;
 use crate::delivery::Delivery;
 use crate::error::Wait;
 use crate::retry::strategy::Proceed;
-use crate::sync::{MutexGuard, mutation};
+use crate::sync::mutation;
 
 impl Machine {
     /// Asked while not closed.
@@ -61,13 +61,7 @@ impl Machine {
     }
 
     /// The first ones are told `until`; the rest count on a wake, and come by themselves only after every probe must have ended.
-    fn hold_until(
-        self: &Arc<Self>,
-        cold: MutexGuard<'_, Cold>,
-        permit: &mut Permit,
-        waker: Waker,
-        until: Instant,
-    ) -> Proceed {
+    fn hold_until(self: &Arc<Self>, cold: Locked<'_>, permit: &mut Permit, waker: Waker, until: Instant) -> Proceed {
         self.hold(cold, permit, waker, |cold, key| {
             let known = cold.heralds.contains(&key);
             if !known && cold.heralds.len() < self.probes {
@@ -81,7 +75,7 @@ impl Machine {
     /// Puts the asker into the list, to come again at the time that `told` says for its key.
     fn hold(
         self: &Arc<Self>,
-        mut cold: MutexGuard<'_, Cold>,
+        mut cold: Locked<'_>,
         permit: &mut Permit,
         waker: Waker,
         told: impl FnOnce(&mut Cold, u64) -> Instant,

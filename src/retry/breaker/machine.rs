@@ -20,6 +20,7 @@
 //! and the lock alone; `transitions` are Relaxed counters.
 
 use std::mem;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -29,12 +30,14 @@ use super::state::{BreakerState, CLOSED, DISABLED, FORCED, ONE_FAILURE, OPEN, ST
 use super::window::Window;
 use crate::clock::saturating_add;
 use crate::delivery::Delivery;
+use crate::sink::SinkId;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock, mutation};
-use crate::telemetry::{Observations, Observe, Registration, names as metric};
+use crate::telemetry::{Limit, Observations, Observe, Registration, Topology, names as metric};
 use crate::wakers::WaitList;
 
 pub(super) struct Machine {
+    pub(super) id: SinkId,
     pub(super) name: Arc<str>,
     /// Failures in a row that open it, if they do.
     pub(super) threshold: Option<u64>,
@@ -48,6 +51,9 @@ pub(super) struct Machine {
     pub(super) held: Arc<WaitList>,
     /// Transitions to closed, open, half-open.
     pub(super) transitions: [AtomicU64; 3],
+    /// The state that was told last.
+    pub(super) told: AtomicU64,
+    pub(super) limit: Limit,
     pub(super) registration: Registration,
 }
 
@@ -66,6 +72,48 @@ pub(super) struct Cold {
     stage: usize,
 }
 
+/// The lock. When it is released, a change of state is told: whom that reaches is the user's code.
+pub(super) struct Locked<'a> {
+    // Dropped first.
+    cold: MutexGuard<'a, Cold>,
+    _tell: Tell<'a>,
+}
+
+impl Deref for Locked<'_> {
+    type Target = Cold;
+
+    fn deref(&self) -> &Cold {
+        &self.cold
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Cold {
+        &mut self.cold
+    }
+}
+
+struct Tell<'a>(&'a Machine);
+
+impl Drop for Tell<'_> {
+    fn drop(&mut self) {
+        if cfg!(not(feature = "tracing")) {
+            return;
+        }
+        let Machine { told, limit, name, .. } = self.0;
+        let now = self.0.word() & STATE;
+        if told.load(Ordering::Relaxed) == now {
+            return;
+        }
+        // Of several who see a change, one tells it.
+        let before = BreakerState::of(told.swap(now, Ordering::AcqRel));
+        let now = BreakerState::of(now);
+        if before != now {
+            limit.breaker_changed(name, before, now);
+        }
+    }
+}
+
 /// Those to be woken when the lock is released.
 #[must_use]
 #[derive(Default)]
@@ -79,8 +127,8 @@ impl Woken {
 }
 
 impl Machine {
-    pub(super) fn cold(&self) -> MutexGuard<'_, Cold> {
-        lock(&self.cold)
+    pub(super) fn cold(&self) -> Locked<'_> {
+        Locked { cold: lock(&self.cold), _tell: Tell(self) }
     }
 
     pub(super) fn word(&self) -> u64 {
@@ -264,6 +312,11 @@ impl Observe for Machine {
             let transitions = self.transitions[state as usize].load(Ordering::Relaxed);
             out.counter(&metric::BREAKER_TRANSITIONS, &self.name, Some(state.as_str()), transitions);
         }
+    }
+
+    fn describe(&self, topology: &mut Topology) {
+        let state = BreakerState::of(self.word());
+        topology.stage(Some(self.id), "breaker", &self.name, |topology| topology.set("state", state.as_str()));
     }
 }
 

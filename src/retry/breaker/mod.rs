@@ -41,10 +41,9 @@ pub use state::BreakerState;
 
 use crate::delivery::Delivery;
 use crate::error::Failure;
-use crate::names;
 use crate::retry::strategy::{Proceed, RetryStrategy, Verdict};
-use crate::sink::SinkId;
 use crate::sync::atomic::Ordering;
+use crate::telemetry::Topology;
 use machine::Machine;
 use state::{CLOSED, FORCED, STATE};
 
@@ -80,10 +79,7 @@ impl Breaker {
     /// Opens for `backoff` after `threshold` failures in a row. A threshold of 0 means 1; a backoff of zero makes it half-open at once.
     #[must_use]
     pub fn new(threshold: u32, backoff: Duration) -> Self {
-        Self::builder()
-            .threshold(threshold.max(1))
-            .backoff(backoff)
-            .assemble(names::default("breaker", SinkId::unique()))
+        Self::builder().threshold(threshold.max(1)).backoff(backoff).assemble(None)
     }
 
     /// A breaker with options that are checked.
@@ -135,6 +131,10 @@ impl RetryStrategy for Breaker {
     fn failure(&self, permit: &mut Permit, delivery: &Delivery<'_>, _: &Failure) -> Verdict {
         self.0.fail(mem::take(&mut permit.lease), delivery.now());
         Verdict::Retry
+    }
+
+    fn describe(&self, topology: &mut Topology) {
+        topology.link(self.0.id, "breaker");
     }
 }
 

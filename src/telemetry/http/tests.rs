@@ -25,8 +25,8 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![6 => proper, 3 => vec(any::<u8>(), 0..64), 1 => long]
 }
 
-fn echo(path: &str) -> Option<Answer> {
-    (path != "/none").then(|| Answer { status: "200 OK", content_type: "text/plain", body: path.to_owned() })
+fn echo(Request { path, .. }: &Request<'_>) -> Option<Answer> {
+    (*path != "/none").then(|| Answer { status: "200 OK", content_type: "text/plain", body: (*path).to_owned() })
 }
 
 #[test]

@@ -19,6 +19,12 @@ macro_rules! closes_inner {
         fn id(&self) -> Option<SinkId> {
             self.inner.id()
         }
+
+        /// Has no id of its own, and is called like its type.
+        fn describe(&self, topology: &mut crate::telemetry::Topology) {
+            let name = crate::telemetry::short_type_name::<Self>();
+            topology.stage(None, "test", &name, |topology| self.inner.describe(topology));
+        }
     };
 }
 
