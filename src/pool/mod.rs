@@ -29,6 +29,8 @@ use crate::clock::Clock;
 use crate::error::BuildError;
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use crate::sync::thread;
+#[cfg(any(test, feature = "test-util"))]
+use crate::telemetry::readings;
 use crate::telemetry::{Limit, Observations, Observe, Registration, Stalled, Watch, as_gauge, names as metric};
 pub use builder::PoolBuilder;
 use keeper::Keeper;
@@ -201,14 +203,16 @@ impl Pool {
     }
 
     /// Waits until no queue of this pool has a turn to run and no timer is due. Queues that wait for a later time, or for a
-    /// waker, count as idle. For tests: it polls.
+    /// waker, count as idle. It also waits while metrics are read elsewhere: a reading holds every component of the process, so that one whose last handle
+    /// was dropped may begin its drain only when the reading is over. For tests: it polls.
     #[cfg(any(test, feature = "test-util"))]
     pub fn wait_idle(&self) {
         let inner = &self.0.0;
         let turns = || (0..inner.max_threads).map(|place| inner.scheduler.turns(place).0).collect::<Vec<_>>();
         loop {
-            let before = turns();
-            if !inner.keeper.is_due(inner.clock.now()) && inner.scheduler.is_quiet() && turns() == before {
+            let (readings, before) = (readings(), turns());
+            let is_idle = !inner.keeper.is_due(inner.clock.now()) && inner.scheduler.is_quiet() && turns() == before;
+            if is_idle && readings.is_some() && readings == self::readings() {
                 return;
             }
             std::thread::sleep(Duration::from_micros(20));

@@ -85,6 +85,8 @@ pub(crate) fn as_gauge(count: u64) -> f64 {
 }
 #[cfg(feature = "test-util")]
 pub(crate) use registry::audit_all;
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) use registry::under_way::readings;
 pub(crate) use {
     health::Watch,
     histogram::Histogram,

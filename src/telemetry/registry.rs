@@ -139,14 +139,13 @@ impl Drop for Registration {
 /// a retired series.
 pub(super) fn read() -> Observations {
     let mut out = Observations::default();
-    let mut held = Vec::new();
-    let dying = hold_all(&mut held);
-    for component in &held {
+    let held = Held::all();
+    for component in &held.components {
         component.observe(&mut out);
     }
-    await_retirement(&dying);
+    await_retirement(&held.dying);
     lock().add_retired(&mut out, Instant::now());
-    // Only now: see the top. Where this is the last `Arc`, the component ends on this thread, and nothing is locked.
+    // Only now: see the top.
     drop(held);
     out
 }
@@ -154,37 +153,72 @@ pub(super) fn read() -> Observations {
 /// Audits every component that is alive, and says what is wrong.
 #[cfg(feature = "test-util")]
 pub(crate) fn audit_all() -> Vec<String> {
-    let mut held = Vec::new();
-    hold_all(&mut held);
-    held.iter().filter_map(|component| component.audit().err()).collect()
+    Held::all().components.iter().filter_map(|component| component.audit().err()).collect()
 }
 
 /// Calls `look` for each component that lives, in order of age, without the lock. Where the reading had the last `Arc` of one, that ends here.
 pub(super) fn visit(mut look: impl FnMut(&dyn Observe)) {
-    let mut held = Vec::new();
-    hold_all(&mut held);
-    for component in &held {
+    for component in &Held::all().components {
         look(&**component);
     }
 }
 
-/// Upgrades every component that can be into `held`, which belongs to the caller so that not even a panic in here drops it under the lock.
-/// Answers the keys of those that are dying.
-fn hold_all(held: &mut Vec<Arc<dyn Observe>>) -> Vec<u64> {
-    let mut dying = Vec::new();
-    let mut registry = lock();
-    held.reserve(registry.members.len());
-    for (key, member) in &mut registry.members {
-        match member.component.upgrade() {
-            Some(component) => {
-                member.seen = true;
-                held.push(component);
+/// Every component that lives. While it is held none of them ends, whoever drops the last handle; where this is the last `Arc`, the component ends with
+/// it, on this thread, and nothing is locked.
+#[derive(Default)]
+struct Held {
+    components: Vec<Arc<dyn Observe>>,
+    /// The keys of those that could not be held any more.
+    dying: Vec<u64>,
+}
+
+impl Held {
+    fn all() -> Self {
+        #[cfg(any(test, feature = "test-util"))]
+        under_way::BEGUN.fetch_add(1, under_way::ORDER);
+        // Before the lock, and so dropped after it: not even a panic in here drops a component under it.
+        let mut held = Self::default();
+        let mut registry = lock();
+        held.components.reserve(registry.members.len());
+        for (key, member) in &mut registry.members {
+            match member.component.upgrade() {
+                Some(component) => {
+                    member.seen = true;
+                    held.components.push(component);
+                }
+                None if member.seen => held.dying.push(*key),
+                None => {}
             }
-            None if member.seen => dying.push(*key),
-            None => {}
         }
+        drop(registry);
+        held
     }
-    dying
+}
+
+#[cfg(any(test, feature = "test-util"))]
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.components.clear();
+        under_way::ENDED.fetch_add(1, under_way::ORDER);
+    }
+}
+
+/// For tests, which want to know that nobody else holds the components that they have dropped.
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) mod under_way {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    pub(super) const ORDER: Ordering = Ordering::AcqRel;
+    pub(super) static BEGUN: AtomicU64 = AtomicU64::new(0);
+    pub(super) static ENDED: AtomicU64 = AtomicU64::new(0);
+
+    /// How many readings there were. `None` while there is one: then a component may outlive its last handle.
+    pub(crate) fn readings() -> Option<u64> {
+        // In this order: as many had ended as had begun at the second look, at the latest.
+        let ended = ENDED.load(Ordering::Acquire);
+        let begun = BEGUN.load(Ordering::Acquire);
+        (begun == ended).then_some(begun)
+    }
 }
 
 fn await_retirement(dying: &[u64]) {

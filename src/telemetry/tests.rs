@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use ::metrics::with_local_recorder;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 
-use super::{MetricKind, Observations, Observe, Publisher, Registration, metrics, names, publish, register, registry};
+use super::{
+    MetricKind, Observations, Observe, Publisher, Registration, metrics, names, publish, readings, register, registry,
+};
 use crate::error::BuildError;
 
 /// A component with one counter and one gauge of everything.
@@ -317,4 +319,16 @@ fn a_publisher_dropped_by_its_own_thread_does_not_wait_for_itself() {
     };
     *fake.hook.lock().unwrap() = Some(Box::new(hook));
     assert_eq!(wait.recv_timeout(Duration::from_secs(20)), Ok(()));
+}
+
+/// What `Pool::wait_idle` asks: the last handle is gone, and the reading has the component still.
+#[test]
+fn a_reading_is_under_way_until_what_it_held_has_ended() {
+    let (tell, told) = mpsc::channel();
+    let ending = move || tell.send(readings()).unwrap();
+    let held = Fake::dying("held by a reading", 1, 0, Some(Box::new(ending)));
+    let hooked = Fake::new("drops another", 1, 0);
+    *hooked.hook.lock().unwrap() = Some(Box::new(move || drop(held)));
+    publish();
+    assert_eq!(told.recv(), Ok(None));
 }
