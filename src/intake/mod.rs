@@ -275,8 +275,7 @@ impl<E, N> Intake<E, N> {
     /// The drain looks how many have entered and how many are gone. It does so at the beginning of each turn, so that a peak is missed by at most what one
     /// turn delivers.
     pub(crate) fn look_at_depth(&self) -> (u64, u64) {
-        let gone = self.gone();
-        let entered = self.entered();
+        let (entered, gone) = self.entered_and_gone();
         let depth = entered.saturating_sub(gone);
         if depth > self.back.high_water.load(Ordering::Relaxed) {
             // Only the drain writes it.
@@ -291,9 +290,14 @@ impl<E, N> Intake<E, N> {
     }
 
     fn depth(&self) -> u64 {
-        // In this order: what has gone meanwhile makes it too low, never higher than it has been.
+        let (entered, gone) = self.entered_and_gone();
+        entered.saturating_sub(gone)
+    }
+
+    /// Read in this order: what has gone meanwhile makes their difference too low, never higher than the depth has been. More may have gone than entered.
+    fn entered_and_gone(&self) -> (u64, u64) {
         let entered = self.entered();
-        entered.saturating_sub(self.gone())
+        (entered, self.gone())
     }
 
     /// The time now, where events are stamped.
