@@ -1,13 +1,12 @@
 //! A stage that lets some events pass.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
 
 use crate::delivery::Delivery;
 use crate::error::{BuildError, CloseError, WriteError};
-use crate::names;
+use crate::name::Name;
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::telemetry::Topology;
@@ -30,14 +29,14 @@ pub struct Filter<S, P> {
     predicate: P,
     closed: AtomicBool,
     id: SinkId,
-    name: Arc<str>,
+    name: Name,
 }
 
 impl<S, P> Filter<S, P> {
     /// Passes on to `sink` the events for which `predicate` is true.
     pub fn new(sink: S, predicate: P) -> Self {
         let id = SinkId::unique();
-        Self { sink, predicate, closed: AtomicBool::new(false), id, name: names::default("filter", id) }
+        Self { sink, predicate, closed: AtomicBool::new(false), id, name: Name::default("filter", id) }
     }
 
     /// The same with a name, for `Debug`.
@@ -46,8 +45,7 @@ impl<S, P> Filter<S, P> {
     ///
     /// [`BuildError::Name`].
     pub fn named(name: &str, sink: S, predicate: P) -> Result<Self, BuildError> {
-        names::check(name)?;
-        Ok(Self { name: name.into(), ..Self::new(sink, predicate) })
+        Ok(Self { name: Name::given(name)?, ..Self::new(sink, predicate) })
     }
 }
 

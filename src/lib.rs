@@ -111,7 +111,7 @@ mod contain;
 // Whom to wake.
 mod wakers;
 // Names of components.
-mod names;
+mod name;
 // Metrics.
 pub mod telemetry;
 // The switch between the real primitives and the models'.

@@ -27,7 +27,7 @@ use std::task::{Poll, Waker};
 use crate::delivery::Delivery;
 use crate::error::{BuildError, CloseError, WriteError};
 use crate::ledger::{DropReason, Dropped};
-use crate::names;
+use crate::name::Name;
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -79,7 +79,7 @@ pub struct Broadcaster<E: ?Sized + 'static>(Arc<Inner<E>>);
 struct Inner<E: ?Sized> {
     list: ArcSwap<List<E>>,
     id: SinkId,
-    name: Arc<str>,
+    name: Name,
     writes: AtomicU64,
     evictions: AtomicU64,
     lost: Mutex<Dropped>,
@@ -110,7 +110,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
     #[must_use]
     pub fn new() -> Self {
         let id = SinkId::unique();
-        Self::assemble(id, names::default("broadcaster", id))
+        Self::assemble(id, Name::default("broadcaster", id))
     }
 
     /// The same with a name, for metrics and `Debug`.
@@ -119,11 +119,10 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
     ///
     /// [`BuildError::Name`].
     pub fn named(name: &str) -> Result<Self, BuildError> {
-        names::check(name)?;
-        Ok(Self::assemble(SinkId::unique(), name.into()))
+        Ok(Self::assemble(SinkId::unique(), Name::given(name)?))
     }
 
-    fn assemble(id: SinkId, name: Arc<str>) -> Self {
+    fn assemble(id: SinkId, name: Name) -> Self {
         Self(Arc::new_cyclic(|this: &Weak<Inner<E>>| Inner {
             list: ArcSwap::from_pointee(List::empty()),
             id,

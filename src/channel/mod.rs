@@ -27,7 +27,7 @@ use crate::intake::Parcel;
 use crate::intake::entrance::{Entrance, Overflow, Owner, Place, SendError};
 use crate::intake::limits::{Bounds, Note};
 use crate::ledger::{DropReason, Ledger};
-use crate::names;
+use crate::name::Name;
 use crate::shutdown::{CloseReport, ComponentReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU8, Ordering};
@@ -65,7 +65,7 @@ pub struct Channel<E: Send + 'static> {
 
 struct Shared<E: Send> {
     id: SinkId,
-    name: Arc<str>,
+    name: Name,
     /// Beside the writers' words: whether the receiver is gone.
     entrance: Entrance<E, AtomicU8>,
     /// What the reader misses, where the policy drops events.
@@ -107,7 +107,7 @@ impl<E: Send + 'static> Channel<E> {
 
     fn with(capacity: Option<u64>) -> (Self, Receiver<E>) {
         let id = SinkId::unique();
-        Self::assemble(id, names::default("channel", id), Bounds::of(capacity, Overflow::Block))
+        Self::assemble(id, Name::default("channel", id), Bounds::of(capacity, Overflow::Block))
     }
 
     /// A channel with options.
@@ -115,7 +115,7 @@ impl<E: Send + 'static> Channel<E> {
         ChannelBuilder { name: None, capacity: None, overflow: Overflow::default(), events: PhantomData }
     }
 
-    fn assemble(id: SinkId, name: Arc<str>, bounds: Bounds<E>) -> (Self, Receiver<E>) {
+    fn assemble(id: SinkId, name: Name, bounds: Bounds<E>) -> (Self, Receiver<E>) {
         let lag = matches!(bounds.overflow, Overflow::DropNewest | Overflow::DropOldest).then(Lag::default);
         let shared = Arc::new_cyclic(|this: &Weak<Shared<E>>| Shared {
             id,
@@ -286,7 +286,10 @@ impl<E: Clone + Send + 'static> Sink<E> for Channel<E> {
     fn poll_close(&self, _: Shutdown, _: &Waker) -> Poll<Result<CloseReport, CloseError>> {
         self.shared.close();
         let mut report = CloseReport::new();
-        report.insert(self.shared.id, ComponentReport { name: self.shared.name.clone(), ledger: self.shared.ledger() });
+        report.insert(
+            self.shared.id,
+            ComponentReport { name: Arc::clone(&self.shared.name), ledger: self.shared.ledger() },
+        );
         Poll::Ready(Ok(report))
     }
 
@@ -354,7 +357,7 @@ impl<E: Send + 'static> ChannelBuilder<E> {
     /// [`BuildError::TooLarge`] above 2^62 events.
     pub fn build(self) -> Result<(Channel<E>, Receiver<E>), BuildError> {
         let id = SinkId::unique();
-        let name = names::or_default(self.name, "channel", id)?;
+        let name = Name::or_default(self.name.as_deref(), "channel", id)?;
         let bounds = Bounds::of(self.capacity, self.overflow);
         bounds.check()?;
         Ok(Channel::assemble(id, name, bounds))

@@ -8,7 +8,7 @@ use super::scheduler::Scheduler;
 use super::{Inner, NO_KEEPER, NO_WORKERS, Owner, Pool};
 use crate::clock::Clock;
 use crate::error::BuildError;
-use crate::names;
+use crate::name::Name;
 use crate::sync::atomic::{AtomicU8, AtomicU64};
 use crate::telemetry::register;
 
@@ -78,7 +78,7 @@ impl PoolBuilder {
     /// [`BuildError::Name`]; [`BuildError::Zero`] for no thread at all; [`BuildError::TooLarge`] above 10,000 threads; [`BuildError::Below`] for a maximum
     /// below the minimum; [`BuildError::Thread`] if not even the least threads could be started.
     pub fn build(self) -> Result<Pool, BuildError> {
-        names::check(&self.name)?;
+        let name = Name::given(&self.name)?;
         let (threads, max_threads) = (self.threads.unwrap_or(1), self.max_threads.unwrap_or(1));
         for (option, value) in [("threads", threads), ("max_threads", max_threads)] {
             if value == 0 {
@@ -91,18 +91,18 @@ impl PoolBuilder {
         if self.threads.is_some() && self.max_threads.is_some_and(|max| max < threads) {
             return Err(BuildError::Below { option: "max_threads", other: "threads" });
         }
-        let pool = self.assemble();
+        let pool = self.assemble(name);
         pool.0.0.start().map_err(|error| BuildError::Thread(error.kind()))?;
         Ok(pool)
     }
 
     /// The pool without its threads.
-    pub(super) fn assemble(self) -> Pool {
+    pub(super) fn assemble(self, name: Name) -> Pool {
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
         let min_threads = self.threads.unwrap_or_else(|| processors().min(self.max_threads.unwrap_or(MAX_THREADS)));
         let max_threads = self.max_threads.unwrap_or_else(|| DEFAULT_MAX_THREADS.max(min_threads));
         let inner = Arc::new_cyclic(|this: &Weak<Inner>| Inner {
-            name: self.name.into(),
+            name,
             scheduler: Scheduler::new(max_threads),
             keeper: Keeper::default(),
             clock: self.clock,

@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 use crate::block;
 use crate::clock::Clock;
 use crate::error::BuildError;
+use crate::name::Name;
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use crate::sync::thread;
 #[cfg(any(test, feature = "test-util"))]
@@ -91,7 +92,7 @@ impl Drop for Owner {
 }
 
 struct Inner {
-    name: Arc<str>,
+    name: Name,
     scheduler: Scheduler<Arc<dyn Task>>,
     keeper: Keeper,
     clock: Clock,
@@ -141,7 +142,7 @@ impl Pool {
     pub fn global() -> &'static Self {
         static GLOBAL: OnceLock<Pool> = OnceLock::new();
         GLOBAL.get_or_init(|| {
-            let pool = Pool::builder().name("global").assemble();
+            let pool = Pool::builder().assemble(Name::known("global"));
             pool.0.0.start().unwrap_or_default();
             pool
         })
@@ -310,6 +311,7 @@ impl Observe for Inner {
         out.gauge(&metric::POOL_THREADS, &self.name, Some("busy"), count(stats.threads.saturating_sub(stats.idle)));
         out.gauge(&metric::POOL_READY, &self.name, None, count(stats.ready));
         out.gauge(&metric::POOL_TIMERS, &self.name, None, count(stats.timers));
+        out.gauge(&metric::POOL_THREADS_MAX, &self.name, None, count(self.max_threads));
         out.counter(&metric::POOL_WAKEUPS, &self.name, None, stats.wakeups);
     }
 
@@ -323,7 +325,7 @@ impl Observe for Inner {
         let lanes = self.watches.iter().zip(waiting).zip(begun);
         let stalled = lanes.filter_map(|((watch, waiting), begun)| {
             watch.look(waiting, begun, now).map(|waited| Stalled {
-                pool: self.name.clone(),
+                pool: Arc::clone(&self.name),
                 ready: waiting,
                 waited,
                 threads: self.scheduler.threads(),
@@ -347,7 +349,7 @@ const NO_WORKERS: u8 = 2;
 impl Pool {
     /// A pool whose threads the model starts itself: `workers` of them may call [`work`](Self::work).
     pub(crate) fn for_model(workers: usize, clock: Clock) -> Self {
-        let pool = Self::builder().threads(workers).max_threads(workers).clock(clock).assemble();
+        let pool = Self::builder().threads(workers).max_threads(workers).clock(clock).assemble(Name::known("model"));
         pool.0.0.degraded.store(0, Ordering::Relaxed);
         (0..workers).for_each(|_| pool.0.0.scheduler.add_thread());
         pool

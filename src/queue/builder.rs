@@ -9,7 +9,7 @@ use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::error::BuildError;
 use crate::intake::entrance::{Entrance, Overflow};
 use crate::intake::limits::Bounds;
-use crate::names;
+use crate::name::Name;
 use crate::pool::Pool;
 use crate::sink::{Sink, SinkId};
 
@@ -105,12 +105,12 @@ impl<E: Send + 'static> QueueBuilder<E> {
     /// [`BuildError::TooLarge`] for a capacity above 2^62.
     pub fn build(self) -> Result<Queue<E>, BuildError> {
         let id = SinkId::unique();
-        let name = names::or_default(self.name.clone(), "queue", id)?;
+        let name = Name::or_default(self.name.as_deref(), "queue", id)?;
         self.bounds.check()?;
         Ok(self.assemble(id, name))
     }
 
-    pub(super) fn assemble(self, id: SinkId, name: Arc<str>) -> Queue<E> {
+    pub(super) fn assemble(self, id: SinkId, name: Name) -> Queue<E> {
         let pool = self.pool.unwrap_or_else(|| Pool::global().clone());
         let clock = pool.clock().clone();
         let entrance = Entrance::new(self.bounds, &clock, Ready::new(pool));

@@ -19,6 +19,7 @@ use crate::intake::Parcel;
 use crate::intake::entrance::{Entrance, Owner};
 use crate::intake::limits::Note;
 use crate::ledger::{DropReason, Ledger};
+use crate::name::Name;
 use crate::pool::batch::Batch;
 use crate::pool::{Lane, Pool, Task, Turn};
 use crate::shutdown::{CloseReport, ComponentReport, Shutdown};
@@ -30,7 +31,7 @@ use crate::wakers::Wakers;
 
 pub(super) struct Mailbox<E: Send> {
     pub(super) id: SinkId,
-    pub(super) name: Arc<str>,
+    pub(super) name: Name,
     pub(super) entrance: Entrance<E, Ready>,
     pub(super) dead_letters: Option<DeadLetters<E>>,
     pub(super) timing: Timing,
@@ -98,7 +99,7 @@ impl Ready {
 impl<E: Send + 'static> Mailbox<E> {
     pub(super) fn new(
         id: SinkId,
-        name: Arc<str>,
+        name: Name,
         entrance: Entrance<E, Ready>,
         sink: Box<dyn Sink<E>>,
         dead_letters: Option<DeadLetters<E>>,
@@ -222,7 +223,7 @@ impl<E: Send + 'static> Mailbox<E> {
     /// Hands a dead letter over, where there is somebody to take it. Gives the event back otherwise.
     fn write_letter(&self, event: E, reason: DropReason, what: Circumstances) -> Option<E> {
         let Some(dead_letters) = &self.dead_letters else { return Some(event) };
-        let letter = DeadLetter::new(event, self.name.clone(), reason, what, self.clock().now());
+        let letter = DeadLetter::new(event, Arc::clone(&self.name), reason, what, self.clock().now());
         let event = dead_letters.write(letter);
         self.limits.letters.dead_letter(&self.name, reason, event.is_none());
         event
@@ -355,7 +356,7 @@ impl<E: Send + 'static> Mailbox<E> {
         let report = closing.report.get_or_insert_with(|| {
             let mut report = CloseReport::new();
             report.absorb(self.sink.id(), destination);
-            report.insert(self.id, ComponentReport { name: self.name.clone(), ledger });
+            report.insert(self.id, ComponentReport { name: Arc::clone(&self.name), ledger });
             report
         });
         let report = report.clone();

@@ -112,7 +112,7 @@ use crate::delivery::Delivery;
 use crate::error::{CloseError, WriteError};
 use crate::intake::entrance::{Place, SendError};
 use crate::ledger::Ledger;
-use crate::names;
+use crate::name::Name;
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::telemetry::Topology;
@@ -184,7 +184,7 @@ impl<E: Send + 'static> Queue<E> {
     /// A queue without a bound in front of `sink`, on the [global pool](crate::Pool::global).
     pub fn new(sink: impl Sink<E> + 'static) -> Self {
         let id = SinkId::unique();
-        Self::builder(sink).assemble(id, names::default("queue", id))
+        Self::builder(sink).assemble(id, Name::default("queue", id))
     }
 
     /// A queue with options.

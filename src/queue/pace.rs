@@ -18,6 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::mailbox::Drain;
 use crate::clock::Clock;
+use crate::name::Name;
 use crate::pool::SLOW_TURN;
 use crate::sync::now;
 use crate::telemetry::{Histogram, Observations, names};
@@ -72,7 +73,7 @@ impl Timing {
         noted.take().filter(|mark| mark.newest > gone)
     }
 
-    pub(super) fn observe(&self, out: &mut Observations, name: &std::sync::Arc<str>) {
+    pub(super) fn observe(&self, out: &mut Observations, name: &Name) {
         out.histogram(&names::QUEUE_WAIT, name, &self.wait);
         out.histogram(&names::WRITE_DURATION, name, &self.write);
         #[allow(clippy::cast_precision_loss, reason = "a time in microseconds fits for two centuries")]

@@ -22,7 +22,7 @@ pub use strategy::{Proceed, RetryStrategy, Verdict};
 use crate::clock::saturating_add;
 use crate::delivery::{Delivery, Frame};
 use crate::error::{BuildError, Class, CloseError, Failure, Wait, WriteError};
-use crate::names;
+use crate::name::Name;
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU8, Ordering};
@@ -99,7 +99,7 @@ impl<S, R: RetryStrategy> RetryingSink<S, R> {
     /// Repeats failed writes to `sink` as `strategy` says.
     pub fn new(sink: S, strategy: R) -> Self {
         let id = SinkId::unique();
-        Self::assemble(sink, strategy, id, names::default("retry", id))
+        Self::assemble(sink, strategy, id, Name::default("retry", id))
     }
 
     /// The same with a name, for metrics and `Debug`.
@@ -108,11 +108,10 @@ impl<S, R: RetryStrategy> RetryingSink<S, R> {
     ///
     /// [`BuildError::Name`].
     pub fn named(name: &str, sink: S, strategy: R) -> Result<Self, BuildError> {
-        names::check(name)?;
-        Ok(Self::assemble(sink, strategy, SinkId::unique(), name.into()))
+        Ok(Self::assemble(sink, strategy, SinkId::unique(), Name::given(name)?))
     }
 
-    fn assemble(sink: S, strategy: R, id: SinkId, name: Arc<str>) -> Self {
+    fn assemble(sink: S, strategy: R, id: SinkId, name: Name) -> Self {
         Self { sink, strategy, id, closed: AtomicU8::new(0), waiting: Arc::default(), counts: Counts::new(name) }
     }
 

@@ -3,13 +3,14 @@
 use std::sync::{Arc, Weak};
 
 use crate::error::{Class, WriteError};
+use crate::name::Name;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::telemetry::{Histogram, Observations, Observe, Registration, names as metric, register};
 
 /// Apart from the sink, so that they can be read without knowing its type.
 #[derive(Debug)]
 pub(super) struct Counts {
-    pub(super) name: Arc<str>,
+    pub(super) name: Name,
     registration: Registration,
     ok: AtomicU64,
     transient: AtomicU64,
@@ -36,7 +37,7 @@ pub struct RetryStats {
 }
 
 impl Counts {
-    pub(super) fn new(name: Arc<str>) -> Arc<Self> {
+    pub(super) fn new(name: Name) -> Arc<Self> {
         let zero = AtomicU64::default;
         Arc::new_cyclic(|this: &Weak<Self>| Self {
             name,

@@ -41,6 +41,14 @@ pub(super) fn hand_over(readings: &HashMap<Series, Buckets>, recorder: &dyn Reco
     }
 }
 
+/// These series have ended, and no reading that begins now has them.
+pub(super) fn forget<'a>(series: impl Iterator<Item = &'a Series>) {
+    let mut handed = handed();
+    for series in series {
+        handed.remove(series);
+    }
+}
+
 /// Recordings that nobody else hands over. What is left of them when it is dropped is given back.
 struct Claim<'a> {
     series: &'a Series,
@@ -82,7 +90,8 @@ impl Drop for Claim<'_> {
         }
         if let Some(handed) = handed().get_mut(self.series) {
             for (handed, back) in handed.iter_mut().zip(self.counts) {
-                *handed -= back;
+                // Less than that, if it was forgotten and claimed anew meanwhile.
+                *handed = handed.saturating_sub(back);
             }
         }
     }

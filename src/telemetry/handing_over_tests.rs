@@ -15,12 +15,13 @@ use super::handing_over::hand_over;
 use super::histogram::Buckets;
 use super::names;
 use super::observations::{Observations, Series};
+use crate::name::Name;
 
 fn reading(name: &str, counts: &[u64]) -> HashMap<Series, Buckets> {
     let mut buckets = Buckets::default();
     buckets.counts[..counts.len()].copy_from_slice(counts);
     let mut out = Observations::default();
-    out.histogram(&names::QUEUE_WAIT, &name.into(), &super::Histogram::default());
+    out.histogram(&names::QUEUE_WAIT, &Name::known(name), &super::Histogram::default());
     for value in out.histograms.values_mut() {
         *value = buckets;
     }

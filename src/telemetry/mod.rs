@@ -14,8 +14,17 @@
 //! holds the name that it was built with. Nothing else that a user gives becomes a label: no event, no URL, no text of an error.
 //!
 //! Components of one kind and one name are **one series, their sum**: two queues called `audit` with 3 and 4 pending events are a
-//! `sinkworks_queue_depth{queue="audit"}` of 7. Name them apart to see them apart. Names that differ only in backslashes may look the same in the
-//! Prometheus exporter.
+//! `sinkworks_queue_depth{queue="audit"}` of 7. Name them apart to see them apart. Names that differ only in backslashes may look the same in a
+//! Prometheus exporter of your own.
+//!
+//! # When a component ends
+//!
+//! - **With a name that was given**, its counters stay in the sum, so that counters never fall while the process lives; its gauges go, and a gauge whose last
+//!   component has ended is published as 0 for ten minutes. Each name that was ever used thus costs memory, here and in the recorder, until the
+//!   process ends: name components after what they do, not after requests or connections that come and go.
+//! - **Without a name** it has one that no other component will ever have, such as `queue-17`. Its series end ten minutes after it, or when a
+//!   thousand such components have ended since: then the endpoint of the feature `prometheus` renders them no more. An exporter of your own forgets them if it has a timeout for what is idle. A
+//!   recorder that is installed after that has missed them.
 //!
 //! # Latencies
 //!
@@ -42,10 +51,6 @@
 //! the beginning and end of a queue's close with its account, a panic that was contained, a pool that cannot grow. Each component tells at most 10 of a kind at once
 //! and one a second in the long run; the next one says how many were `suppressed`. Never what is in an event, nor the text of an error. A breaker
 //! that changes several times at one moment is told with its last state.
-//!
-//! When a component ends, its counters stay in the sum, so that counters never fall while the process lives; its gauges go, and a gauge whose last component
-//! has ended is published as 0 for ten minutes. Each name that was ever used thus costs memory, here and in the recorder, until the process
-//! ends: name components after what they do, not after requests or connections that come and go.
 
 #[cfg(feature = "prometheus")]
 mod exposition;

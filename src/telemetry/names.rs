@@ -110,6 +110,8 @@ table! {
         "Events that the channel's reader missed because it was too slow.";
     POOL_THREADS: Gauge "pool_threads" ["pool", "state"]
         "Threads of the pool, by what they do.";
+    POOL_THREADS_MAX: Gauge "pool_threads_max" ["pool"]
+        "The most threads that the pool may have.";
     POOL_READY: Gauge "pool_ready" ["pool"]
         "Queues with work that wait for a thread of the pool.";
     POOL_WAKEUPS: Counter "pool_wakeups_total" ["pool"]

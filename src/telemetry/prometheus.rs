@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
-use super::exposition::{WithoutHistograms, histograms};
+use super::exposition::{WithoutOurs, families};
 use super::health::{Stalled, health};
 use super::http::{Answer, Request, Server};
 use super::publish::publish_and_read;
@@ -81,14 +81,14 @@ impl Exporter {
         }
         let recorder = PrometheusBuilder::new().build_recorder();
         let handle = recorder.handle();
-        metrics::set_global_recorder(WithoutHistograms(recorder)).map_err(|_| ServeError::RecorderInstalled)?;
+        metrics::set_global_recorder(WithoutOurs(recorder)).map_err(|_| ServeError::RecorderInstalled)?;
         *installed = Some(handle.clone());
         Ok(Self { handle })
     }
 
     /// Publishes, and renders all metrics with the content type `text/plain; version=0.0.4; charset=utf-8`. Families are in the order of their names.
     ///
-    /// It costs about two microseconds per series, a queue having ten: some 20 ms for 1,000 queues. The exporter keeps every sample of a histogram until
+    /// It costs about a microsecond per series, a queue having some twenty: 22 ms for 1,000 queues. The exporter keeps every sample of a histogram until
     /// it renders, so where histograms are recorded, render from time to time even if nobody asks.
     #[must_use]
     pub fn render(&self) -> String {
@@ -96,18 +96,18 @@ impl Exporter {
     }
 }
 
-/// Publishes, then renders what the recorder behind `handle` has, and our histograms.
+/// Publishes, then renders what the recorder behind `handle` has, and our own metrics.
 pub(super) fn render(handle: &PrometheusHandle) -> String {
-    let readings = publish_and_read();
+    let ours = families(&publish_and_read());
     handle.run_upkeep();
-    let rendered = handle.render();
-    sort_families(&[&rendered, &histograms(&readings)])
+    sort_families(&handle.render(), &ours)
 }
 
 /// The exporter's order is a hash map's, which hides the difference between two scrapes. It puts an empty line after each family and none elsewhere, since
 /// labels and help texts have their newlines escaped. Lines within a family stay as they are: a histogram's have an order.
-fn sort_families(texts: &[&str]) -> String {
-    let mut families: Vec<&str> = texts.iter().flat_map(|text| text.split_inclusive("\n\n")).collect();
+fn sort_families(others: &str, ours: &[String]) -> String {
+    let ours = ours.iter().map(String::as_str);
+    let mut families: Vec<&str> = others.split_inclusive("\n\n").chain(ours).collect();
     // `# HELP name …` or `# TYPE name …`.
     families.sort_by_key(|family| family.split_ascii_whitespace().nth(2));
     families.concat()

@@ -25,7 +25,7 @@ pub(super) static METADATA: Metadata<'static> = Metadata::new("sinkworks", Level
 ///
 /// **Histograms** are different, since a recorder takes samples and no totals: each of them goes to one recorder, the first that takes it, as the upper
 /// bound of its [bucket](super::bucket_bounds). So the counts of a recorder with these buckets are exact and its sums too high, by less than half; what a recorder
-/// drops for being idle is gone. They are kept until a recorder takes them: one that is installed late gets all. The endpoint of the feature
+/// drops for being idle is gone. They are kept until a recorder takes them: one that is installed late gets all, but of components [without a name](super#when-a-component-ends) that ended long before. The endpoint of the feature
 /// `prometheus` renders them from the components themselves, with exact sums, and takes none away from others.
 ///
 /// A call costs the caller about half a microsecond per series, a queue having ten: some 5 ms for 1,000 queues. It costs the writers

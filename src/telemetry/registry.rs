@@ -7,7 +7,7 @@
 //! | *unborn*: registered while its `Arc` is being built | it has none |
 //! | *live*: an `Arc` of it exists | in itself |
 //! | *dying*: the last `Arc` is gone, its `Drop` runs | in itself, and nobody can reach them |
-//! | *retired*: `Drop` has called [`Registration::retire`] | in the retired base |
+//! | *retired*: `Drop` has called [`Registration::retire`] | in the retired base; where it had no name of its own, for [`AFTERLIFE`] |
 //!
 //! **No component counts twice, and none is lost.** A reading first upgrades all `Weak`s, observes these components, and only
 //! then adds the retired base, still holding every `Arc`. A component that it holds cannot die, and retiring consumes a field of it, which
@@ -19,12 +19,13 @@
 //! **No deadlock.** Dropping an `Arc` may end the component, whose `Drop` calls `retire` and takes the registry's lock, and which may drop a
 //! user's sink that does anything at all. So no `Arc` is dropped, no component observed and no foreign code called under the lock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::mem;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::handing_over;
 use super::health::Stalled;
 use super::histogram::Buckets;
 use super::observations::{Observations, Series, add};
@@ -37,6 +38,12 @@ const DYING: Duration = Duration::from_millis(50);
 /// How long a gauge without a component is published as 0. Once would do for one recorder; but there may be several, and each must see it.
 /// Prometheus forgets what it has not scraped for five minutes, so a recorder that is used at all is published to more often than this.
 const AFTERLIFE: Duration = Duration::from_secs(600);
+
+/// How much longer it is known what was handed over of the histograms of a component without a name: a reading that still has them may be under way.
+const LATE: Duration = Duration::from_secs(60);
+
+/// Components without a name that are remembered when they have ended.
+const NAMELESS: usize = 1000;
 
 /// A component that can say how it is.
 pub(crate) trait Observe: Send + Sync {
@@ -73,6 +80,8 @@ pub(super) struct Registry {
     retired_histograms: HashMap<Series, Buckets>,
     /// Gauges of retired components, and since when they are published as 0, if they have been.
     ended: HashMap<Series, Option<Instant>>,
+    /// The last counts of components without a name, and when they ended. No other component will have their series, so these may end too.
+    nameless: VecDeque<(Instant, Observations)>,
 }
 
 static REGISTRY: LazyLock<Mutex<Registry>> = LazyLock::new(Mutex::default);
@@ -122,7 +131,7 @@ impl Registration {
         last(&mut counts);
         let mut registry = lock();
         registry.members.remove(&key);
-        registry.fold(counts);
+        registry.fold(counts, Instant::now());
     }
 }
 
@@ -231,7 +240,14 @@ fn await_retirement(dying: &[u64]) {
 
 impl Registry {
     /// Takes the last counts of a component that ends into the retired base.
-    pub(super) fn fold(&mut self, last: Observations) {
+    pub(super) fn fold(&mut self, last: Observations, now: Instant) {
+        if last.is_nameless() {
+            self.nameless.push_back((now, last));
+            if self.nameless.len() > NAMELESS {
+                self.forget_oldest();
+            }
+            return;
+        }
         for (series, value) in last.counters {
             add(&mut self.retired, series, value);
         }
@@ -241,8 +257,21 @@ impl Registry {
         self.ended.extend(last.gauges.into_keys().map(|series| (series, None)));
     }
 
+    fn forget_oldest(&mut self) {
+        if let Some((_, last)) = self.nameless.pop_front() {
+            handing_over::forget(last.histograms.keys());
+        }
+    }
+
     /// Adds the retired base to a reading.
     pub(super) fn add_retired(&mut self, out: &mut Observations, now: Instant) {
+        let age = |ended: &Instant| now.saturating_duration_since(*ended);
+        while self.nameless.front().is_some_and(|(ended, _)| age(ended) >= AFTERLIFE + LATE) {
+            self.forget_oldest();
+        }
+        for (_, last) in self.nameless.iter().filter(|(ended, _)| age(ended) < AFTERLIFE) {
+            out.add_ended(last);
+        }
         for (series, value) in &self.retired {
             out.add_counter(series.clone(), *value);
         }

@@ -14,10 +14,12 @@ use super::{
     MetricKind, Observations, Observe, Publisher, Registration, metrics, names, publish, readings, register, registry,
 };
 use crate::error::BuildError;
+use crate::name::Name;
+use crate::sink::SinkId;
 
 /// A component with one counter and one gauge of everything.
 struct Fake {
-    name: Arc<str>,
+    name: Name,
     count: AtomicU64,
     depth: AtomicU64,
     readings: AtomicU64,
@@ -36,7 +38,7 @@ impl Fake {
 
     fn dying(name: &str, count: u64, depth: u64, dying: Option<Box<dyn Fn() + Send + Sync>>) -> Arc<Self> {
         Arc::new_cyclic(|this: &Weak<Self>| Self {
-            name: name.into(),
+            name: Name::given(name).unwrap(),
             count: count.into(),
             depth: depth.into(),
             readings: 0.into(),
@@ -183,8 +185,8 @@ fn two_publishers_to_one_recorder_do_no_harm() {
 fn an_ended_gauge_is_forgotten_after_a_while() {
     let mut registry = registry::Registry::default();
     let mut last = Observations::default();
-    last.gauge(&names::QUEUE_DEPTH, &"ended".into(), None, 3.0);
-    registry.fold(last);
+    last.gauge(&names::QUEUE_DEPTH, &Name::given("ended").unwrap(), None, 3.0);
+    registry.fold(last, Instant::now());
     let start = Instant::now();
     let mut gauges_after = |seconds| {
         let mut out = Observations::default();
@@ -196,6 +198,36 @@ fn an_ended_gauge_is_forgotten_after_a_while() {
     assert_eq!(gauges_after(5599), [0.0]);
     assert_eq!(gauges_after(5600), [0.0]);
     assert!(gauges_after(5601).is_empty());
+}
+
+/// Nothing will be added to its series, so they end as a whole, and are not kept for ever.
+#[test]
+fn the_series_of_a_nameless_component_end_after_a_while() {
+    let mut registry = registry::Registry::default();
+    let start = Instant::now();
+    let end = |registry: &mut registry::Registry, name: &Name| {
+        let mut last = Observations::default();
+        last.counter(&names::QUEUE_ACCEPTED, name, None, 3);
+        last.gauge(&names::QUEUE_DEPTH, name, None, 1.0);
+        registry.fold(last, start);
+    };
+    let nameless = || Name::default("queue", SinkId::unique());
+    let read = |registry: &mut registry::Registry, seconds| {
+        let mut out = Observations::default();
+        registry.add_retired(&mut out, start + Duration::from_secs(seconds));
+        let sum = |name: fn(&Name) -> bool| {
+            out.counters.iter().filter(|(series, _)| name(&series.name)).map(|(_, value)| value).sum::<u64>()
+        };
+        (sum(|name| !name.is_given()), sum(Name::is_given))
+    };
+    end(&mut registry, &nameless());
+    end(&mut registry, &nameless());
+    end(&mut registry, &Name::given("named").unwrap());
+    assert_eq!(read(&mut registry, 599), (6, 3));
+    assert_eq!(read(&mut registry, 600), (0, 3));
+    // However many end in that time, a thousand are remembered.
+    (0..2000).for_each(|_| end(&mut registry, &nameless()));
+    assert_eq!(read(&mut registry, 599), (3000, 3));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::Webhook;
 use super::endpoint::Endpoint;
 use super::error::WebhookError;
 use super::hosts::Hosts;
-use crate::names;
+use crate::name::Name;
 use crate::sink::SinkId;
 
 const USER_AGENT: &str = concat!("sinkworks/", env!("CARGO_PKG_VERSION"));
@@ -110,7 +110,7 @@ impl WebhookBuilder {
     pub fn build(self) -> Result<Webhook, WebhookError> {
         let endpoint = Endpoint::parse(&self.url)?;
         let id = SinkId::unique();
-        let name = names::or_default(self.name, "webhook", id).map_err(|_| WebhookError::Name)?;
+        let name = Name::or_default(self.name.as_deref(), "webhook", id).map_err(|_| WebhookError::Name)?;
         let config = Agent::config_builder()
             .http_status_as_error(false)
             // An event goes where its owner said and nowhere else.

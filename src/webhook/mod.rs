@@ -21,7 +21,6 @@ mod hosts;
 
 use std::fmt;
 use std::io::{self, Read};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
 use std::time::{Duration, SystemTime};
@@ -32,6 +31,7 @@ use ureq::{Agent, Body};
 
 use crate::delivery::Delivery;
 use crate::error::{CloseError, Failure, WriteError};
+use crate::name::Name;
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::telemetry::Topology;
@@ -83,7 +83,7 @@ pub struct Webhook {
     max_retry_after: Duration,
     closed: AtomicBool,
     id: SinkId,
-    name: Arc<str>,
+    name: Name,
 }
 
 impl Webhook {

@@ -78,7 +78,12 @@ impl Sink<Event> for Leaf {
     }
 
     fn poll_close(&self, _: Shutdown, _: &Waker) -> Poll<Result<CloseReport, CloseError>> {
-        self.0.lock().unwrap().closed = true;
+        let mut state = self.0.lock().unwrap();
+        state.closed = true;
+        // Who was held learns of it.
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        waiting.into_iter().for_each(Waker::wake);
         Poll::Ready(Ok(CloseReport::new()))
     }
 }

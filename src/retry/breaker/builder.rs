@@ -8,7 +8,7 @@ use super::machine::{Cold, Machine};
 use super::state::CLOSED;
 use super::window::{MAX_MINIMUM, Window};
 use crate::error::BuildError;
-use crate::names;
+use crate::name::Name;
 use crate::sink::SinkId;
 use crate::sync::Mutex;
 use crate::sync::atomic::AtomicU64;
@@ -122,13 +122,12 @@ impl BreakerBuilder {
                 return Err(BuildError::TooLarge { option: "failure_rate's minimum", value, max });
             }
         }
-        let name = self.name.clone().map(|name| names::check(&name).map(|()| name.into())).transpose()?;
-        Ok(self.assemble(name))
+        let id = SinkId::unique();
+        let name = Name::or_default(self.name.as_deref(), "breaker", id)?;
+        Ok(self.assemble(id, name))
     }
 
-    pub(super) fn assemble(self, name: Option<Arc<str>>) -> Breaker {
-        let id = SinkId::unique();
-        let name = name.unwrap_or_else(|| names::default("breaker", id));
+    pub(super) fn assemble(self, id: SinkId, name: Name) -> Breaker {
         let threshold = self.threshold.or(if self.rate.is_none() { Some(THRESHOLD) } else { None });
         Breaker(Arc::new_cyclic(|this: &Weak<Machine>| Machine {
             id,

@@ -30,6 +30,7 @@ use super::state::{BreakerState, CLOSED, DISABLED, FORCED, ONE_FAILURE, OPEN, ST
 use super::window::Window;
 use crate::clock::saturating_add;
 use crate::delivery::Delivery;
+use crate::name::Name;
 use crate::sink::SinkId;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock, mutation};
@@ -38,7 +39,7 @@ use crate::wakers::WaitList;
 
 pub(super) struct Machine {
     pub(super) id: SinkId,
-    pub(super) name: Arc<str>,
+    pub(super) name: Name,
     /// Failures in a row that open it, if they do.
     pub(super) threshold: Option<u64>,
     pub(super) window: Option<Window>,

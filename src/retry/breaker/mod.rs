@@ -41,7 +41,9 @@ pub use state::BreakerState;
 
 use crate::delivery::Delivery;
 use crate::error::Failure;
+use crate::name::Name;
 use crate::retry::strategy::{Proceed, RetryStrategy, Verdict};
+use crate::sink::SinkId;
 use crate::sync::atomic::Ordering;
 use crate::telemetry::Topology;
 use machine::Machine;
@@ -79,7 +81,8 @@ impl Breaker {
     /// Opens for `backoff` after `threshold` failures in a row. A threshold of 0 means 1; a backoff of zero makes it half-open at once.
     #[must_use]
     pub fn new(threshold: u32, backoff: Duration) -> Self {
-        Self::builder().threshold(threshold.max(1)).backoff(backoff).assemble(None)
+        let id = SinkId::unique();
+        Self::builder().threshold(threshold.max(1)).backoff(backoff).assemble(id, Name::default("breaker", id))
     }
 
     /// A breaker with options that are checked.

@@ -59,11 +59,11 @@ pub(super) fn process() -> Vec<Alert> {
             name: "SinkworksPoolAtMaximum",
             severity: "warning",
             hold: "5m",
-            // A pool below its maximum would have grown within milliseconds.
             expression: "min_over_time(@pool_ready[5m]) > 0 \
-                         and on (job, instance, pool) max_over_time(@pool_threads{state=\"idle\"}[5m]) == 0",
-            summary: "Pool {{ $labels.pool }} of {{ $labels.instance }} has no thread left",
-            description: "At least {{ $value | humanize }} queues have waited for a thread for 5 minutes, and none was idle: the pool is at its maximum, or the processors are.",
+                         and on (job, instance, pool) \
+                         sum without (state) (@pool_threads) >= on (job, instance, pool) @pool_threads_max",
+            summary: "Pool {{ $labels.pool }} of {{ $labels.instance }} is at its maximum",
+            description: "At least {{ $value | humanize }} queues have waited for a thread for 5 minutes, and the pool has as many threads as it may.",
             dashboard: "/d/sinkworks-pool?var-pool={{ $labels.pool }}",
             firing: Case {
                 labels: &[HERE, ("pool", "pool")],
@@ -73,17 +73,20 @@ pub(super) fn process() -> Vec<Alert> {
                         ("@pool_ready{pool=\"pool\"}", "3x30"),
                         ("@pool_threads{pool=\"pool\", state=\"idle\"}", "0x30"),
                         ("@pool_threads{pool=\"pool\", state=\"busy\"}", "512x30"),
+                        ("@pool_threads_max{pool=\"pool\"}", "512x30"),
                     ],
                     "20m",
                 )
             },
-            // Busy now and then, and with a thread to spare.
+            // Busy now and then, and with room to grow.
             silent: case(
                 &[
                     ("@pool_ready{pool=\"sometimes\"}", "3 3 0 3 3 0 3 3 0 3 3 0 3 3 0 3 3 0 3 3 0"),
-                    ("@pool_threads{pool=\"sometimes\", state=\"idle\"}", "0x30"),
+                    ("@pool_threads{pool=\"sometimes\", state=\"busy\"}", "4x30"),
+                    ("@pool_threads_max{pool=\"sometimes\"}", "4x30"),
                     ("@pool_ready{pool=\"spare\"}", "1x30"),
-                    ("@pool_threads{pool=\"spare\", state=\"idle\"}", "1x30"),
+                    ("@pool_threads{pool=\"spare\", state=\"busy\"}", "4x30"),
+                    ("@pool_threads_max{pool=\"spare\"}", "5x30"),
                 ],
                 "20m",
             ),
