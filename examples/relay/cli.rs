@@ -30,6 +30,12 @@ pub(crate) struct Args {
     /// Append each event to this file, a line an event
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// Run the demonstration, as without any argument
+    #[arg(long, conflicts_with_all = ["input", "to", "out", "rate", "strict", "grace", "threshold", "backoff_ms"])]
+    pub(crate) demo: bool,
+    /// Let the demonstration end so much later, for a look at its metrics
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds, requires = "demo")]
+    pub(crate) stay: Duration,
     /// Serve Prometheus metrics at this address, as in 127.0.0.1:9100
     #[arg(long, value_name = "ADDR")]
     pub(crate) metrics: Option<String>,

@@ -18,6 +18,7 @@ use sinkworks::webhook::Webhook;
 use sinkworks::{Breaker, Broadcaster, Channel, Filter, Sink};
 
 use crate::account::{Arrivals, Audit};
+use crate::cli::Args;
 use crate::event::Event;
 use crate::ndjson::NdjsonFile;
 use crate::pace::Pace;
@@ -39,8 +40,8 @@ const GRACE: Duration = Duration::from_secs(15);
 /// Shared: three branches hold each event, and nobody copies it.
 type Shared = Arc<Event>;
 
-pub(crate) fn main() -> ExitCode {
-    match demonstrate() {
+pub(crate) fn main(args: &Args) -> ExitCode {
+    match demonstrate(args) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("relay: the demonstration cannot run: {error}");
@@ -49,11 +50,11 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-fn demonstrate() -> Result<ExitCode, Box<dyn Error>> {
+fn demonstrate(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     let began = Instant::now();
     let screen = Arc::new(Screen::new());
     let receiver = Arc::new(Receiver::start()?);
-    let metrics = sinkworks::telemetry::serve("127.0.0.1:0")?;
+    let metrics = sinkworks::telemetry::serve(args.metrics.as_deref().unwrap_or("127.0.0.1:0"))?;
     let path = NdjsonPath::new();
     screen.message(&format!(
         "{EVENTS} events at {PER_SECOND} a second; help: cargo run --release --example relay -- --help"
@@ -115,6 +116,10 @@ fn demonstrate() -> Result<ExitCode, Box<dyn Error>> {
     }
     if console_end.is_err() || outcome.source.is_none() {
         audit.findings.push("a thread of the demonstration did not end well".to_owned());
+    }
+    if !args.stay.is_zero() {
+        screen.message(&format!("metrics:  until in {} s, or Ctrl-C", args.stay.as_secs_f64()));
+        thread::sleep(args.stay);
     }
     if outcome.interrupted {
         screen.message("interrupted: there is nothing to compare with");

@@ -1,6 +1,6 @@
 //! Relays events to webhooks and files, and loses none without saying so.
 //!
-//! Without arguments it is a demonstration that ends by itself: see [`demo`]. With arguments it is a tool that relays NDJSON, a
+//! Without arguments, or with `--demo`, it is a demonstration that ends by itself: see [`demo`]. With others it is a tool that relays NDJSON, a
 //! line an event: see [`cli`], or `cargo run --release --example relay -- --help`.
 //!
 //! The modules in the order in which to read them: [`pipeline`] builds the branches of the fan-out, [`run`] feeds and closes
@@ -32,5 +32,7 @@ const UNUSABLE: u8 = 2;
 const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
-    if std::env::args_os().len() <= 1 { demo::main() } else { tool::main(&cli::Args::parse()) }
+    let is_bare = std::env::args_os().len() <= 1;
+    let args = cli::Args::parse();
+    if is_bare || args.demo { demo::main(&args) } else { tool::main(&args) }
 }

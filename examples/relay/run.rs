@@ -117,7 +117,10 @@ fn listen_to_ctrl_c<T: Send + 'static>(happens: Sender<Happening<T>>) -> Result<
         if pressed.fetch_add(1, Ordering::Relaxed) >= 2 {
             std::process::exit(i32::from(INTERRUPTED));
         }
-        let _ = happens.send(Happening::CtrlC);
+        if happens.send(Happening::CtrlC).is_err() {
+            // Everything is closed and said.
+            std::process::exit(i32::from(INTERRUPTED));
+        }
     })
 }
 

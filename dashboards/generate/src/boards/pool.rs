@@ -46,9 +46,13 @@ fn pool() -> Vec<Item> {
         panel(
             Alarm,
             "none",
-            "Pools without a free thread",
-            "Pools in which queues wait and no thread is idle. For a moment that is normal; for long, the pool is at its maximum.",
-            &[("count((@pool_ready > 0) and on (job, instance, pool) (@pool_threads{state=\"idle\"} == 0)) or sum(0 * @pool_ready)", "pools")],
+            "Pools at their maximum",
+            "Pools in which queues wait for a thread, and which have as many as they may.",
+            &[(
+                "count((@pool_ready > 0) and on (job, instance, pool) \
+                 (sum without (state) (@pool_threads) >= on (job, instance, pool) @pool_threads_max)) or sum(0 * @pool_ready)",
+                "pools",
+            )],
         )
         .wide(6)
         .into(),

@@ -48,11 +48,11 @@ pub(super) fn panels(run: &Run, table: &Table) -> Result<Coverage, String> {
 
 /// As it is put to Prometheus while `queue` is chosen, where one is.
 pub(super) fn ask(run: &Run, query: &Query, queue: &str) -> Result<Vec<Series>, String> {
-    let length = format!("{:.0}s", run.times.settled - run.times.began);
+    let length = format!("{:.0}s", run.life.times.settled - run.life.times.began);
     let expression =
         expr::with_times(&query.expression, RATE_INTERVAL, &length).replace("\"$queue\"", &format!("{queue:?}"));
     let expression = all_chosen(&expression);
-    run.prometheus.over(&expression, run.times.began, run.times.settled, STEP)
+    run.prometheus.over(&expression, run.life.times.began, run.life.times.settled, STEP)
 }
 
 /// The queues that are looked at one by one, where a dashboard is about one.
@@ -100,7 +100,7 @@ fn variables(run: &Run, board: &Value) -> Result<Vec<String>, String> {
         let Some(query) = variable["query"]["query"].as_str() else { continue };
         let inner = query.trim_start_matches("label_values(").trim_end_matches(')');
         let (selector, label) = inner.rsplit_once(", ").unwrap_or_default();
-        let range = [("start", run.times.began.to_string()), ("end", run.times.settled.to_string())];
+        let range = [("start", run.life.times.began.to_string()), ("end", run.life.times.settled.to_string())];
         let parameters = [[("match[]", all_chosen(selector))].as_slice(), &range].concat();
         let values = run.prometheus.get(&format!("/api/v1/label/{label}/values"), &parameters)?;
         if values.as_array().is_none_or(Vec::is_empty) {
@@ -113,7 +113,7 @@ fn variables(run: &Run, board: &Value) -> Result<Vec<String>, String> {
 /// Every alert's series must be there, and its condition must have held at some time. Every recording rule must have recorded.
 pub(super) fn alerts(run: &Run, table: &Table) -> Result<Coverage, String> {
     let mut findings = Vec::new();
-    let (from, to) = (run.times.began, run.times.end);
+    let (from, to) = (run.life.times.began, run.life.times.end);
     let all = rules::alerts();
     for alert in &all {
         let expression = table.plain(alert.expression)?;

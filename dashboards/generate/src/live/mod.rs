@@ -1,9 +1,10 @@
-//! A real Prometheus that watches the program `outage`, and what is to be seen there.
+//! A real Prometheus that watches the program `outage` and the relay's demonstration, and what is to be seen there.
 
 mod api;
 mod coverage;
 mod picture;
 mod promtool;
+mod relay;
 mod run;
 mod story;
 
@@ -12,6 +13,7 @@ use std::path::Path;
 
 use crate::boards;
 use crate::table::Table;
+use relay::Relay;
 use run::Run;
 
 /// The whole check. What it says at the end.
@@ -21,10 +23,14 @@ use run::Run;
 /// With everything that is wrong, a line each.
 pub fn check(table: &Table) -> Result<String, String> {
     promtool::check_rules()?;
-    let mut run = Run::start()?;
+    let address = run::free_address()?;
+    let mut run = Run::start(Some(&address))?;
+    // Only now: Prometheus takes some seconds to find its targets, and the demonstration is short.
+    let relay = Relay::start(&address)?;
     run.watch()?;
     promtool::check_metrics(&run.exposition()?)?;
-    let mut findings = story::check(&run, table)?;
+    let mut findings = story::check(&run.prometheus, table, &run.life)?;
+    findings.extend(story::check(&run.prometheus, table, &relay.end(run.life.times.began)?)?);
     let panels = coverage::panels(&run, table)?;
     // Two alerts are about a process that is gone.
     run.end_process()?;
@@ -46,7 +52,7 @@ pub fn draw(table: &Table, uids: &[String], folder: &Path) -> Result<String, Str
     if boards.len() < uids.len() {
         return Err(format!("no such dashboards: {uids:?}"));
     }
-    let mut run = Run::start()?;
+    let mut run = Run::start(None)?;
     run.watch()?;
     fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     for board in &boards {

@@ -1,4 +1,4 @@
-//! One run: the program `outage`, and a Prometheus that scrapes it, from beginning to end.
+//! One run: the program `outage`, and a Prometheus that scrapes it and perhaps the relay, from beginning to end.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::api::Api;
+use super::relay;
 use crate::files;
 
 const SCRAPE_INTERVAL: Duration = Duration::from_millis(500);
@@ -24,12 +25,18 @@ pub(super) struct Run {
     /// Its standard input keeps it going.
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
-    /// What it has said at the end about its components.
-    pub(super) accounts: Vec<String>,
-    pub(super) times: Times,
+    pub(super) life: Life,
     // Ended in this order.
     processes: Vec<Process>,
     folder: Folder,
+}
+
+/// What a program went through.
+pub(super) struct Life {
+    pub(super) job: &'static str,
+    pub(super) times: Times,
+    /// What it has said at the end about its components.
+    pub(super) accounts: Vec<String>,
 }
 
 /// In seconds since 1970, as Prometheus has them.
@@ -44,7 +51,7 @@ pub(super) struct Times {
 }
 
 /// Killed when it is dropped.
-struct Process(Child);
+pub(super) struct Process(pub(super) Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -68,14 +75,14 @@ pub(super) fn now() -> f64 {
 
 impl Run {
     /// Both programs are there, and the first scrape has been made.
-    pub(super) fn start() -> Result<Self, String> {
+    pub(super) fn start(relay: Option<&str>) -> Result<Self, String> {
         let folder = Folder(std::env::temp_dir().join(format!("sinkworks-dashboards-{}", std::process::id())));
         fs::create_dir_all(&folder.0).map_err(|error| error.to_string())?;
         let (mut process, stdin, lines) = start_program()?;
         let first = lines.recv_timeout(PATIENCE).map_err(|error| format!("outage: {error}"))?;
         let program = first.strip_prefix("metrics=").ok_or_else(|| format!("outage said {first:?}"))?.to_owned();
         let address = free_address()?;
-        let prometheus = match start_prometheus(&folder.0, &address, &program) {
+        let prometheus = match start_prometheus(&folder.0, &address, &program, relay) {
             Ok(prometheus) => prometheus,
             Err(error) => {
                 let _ = process.0.kill();
@@ -87,8 +94,7 @@ impl Run {
             program: Api::new(&program),
             stdin: Some(stdin),
             lines,
-            accounts: Vec::new(),
-            times: Times { began: now(), ..Times::default() },
+            life: Life { job: "outage", times: Times { began: now(), ..Times::default() }, accounts: Vec::new() },
             processes: vec![process, prometheus],
             folder,
         };
@@ -105,26 +111,26 @@ impl Run {
 
     /// Lets the program live through its outage, until nothing moves any more and Prometheus knows it.
     pub(super) fn watch(&mut self) -> Result<(), String> {
-        self.times.began = now();
+        self.life.times.began = now();
         let stdin = self.stdin.as_mut().ok_or("the program has ended")?;
         stdin.write_all(b"go\n").map_err(|error| format!("outage: {error}"))?;
         loop {
             let line = self.lines.recv_timeout(PATIENCE).map_err(|error| format!("outage: {error}"))?;
             let Some(phase) = line.strip_prefix("phase=") else {
-                self.accounts.push(line);
+                self.life.accounts.push(line);
                 continue;
             };
             let (name, at) = phase.split_once(" at=").unwrap_or_default();
             let at = at.parse().map_err(|_| format!("outage said {line:?}"))?;
             match name {
-                "down" => self.times.down = at,
-                "up" => self.times.up = at,
-                _ => break self.times.settled = at,
+                "down" => self.life.times.down = at,
+                "up" => self.life.times.up = at,
+                _ => break self.life.times.settled = at,
             }
         }
         // Two scrapes that find everything as it was said to be.
         thread::sleep(3 * SCRAPE_INTERVAL);
-        self.times.end = now();
+        self.life.times.end = now();
         Ok(())
     }
 
@@ -141,7 +147,7 @@ impl Run {
         }
         // Scrapes that fail, and an evaluation of the rules.
         thread::sleep(4 * SCRAPE_INTERVAL);
-        self.times.end = now();
+        self.life.times.end = now();
         Ok(())
     }
 }
@@ -163,18 +169,25 @@ fn start_program() -> Result<(Process, ChildStdin, Receiver<String>), String> {
 }
 
 /// Nobody has it now. Another process might take it meanwhile; then Prometheus says so and the check fails.
-fn free_address() -> Result<String, String> {
+pub(super) fn free_address() -> Result<String, String> {
     let listener = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     listener.map(|address| address.to_string()).map_err(|error| error.to_string())
 }
 
-fn start_prometheus(folder: &Path, address: &str, program: &str) -> Result<Process, String> {
+fn start_prometheus(folder: &Path, address: &str, program: &str, relay: Option<&str>) -> Result<Process, String> {
     let rules = files::home().join("prometheus");
+    let job = |name: &str, interval: Duration, target: &str| {
+        let millis = interval.as_millis();
+        format!(
+            "  - job_name: {name}\n    scrape_interval: {millis}ms\n    scrape_timeout: {millis}ms\n    static_configs:\n      - targets: ['{target}']\n"
+        )
+    };
     let config = format!(
-        "global:\n  scrape_interval: {interval}ms\n  scrape_timeout: {interval}ms\n  evaluation_interval: 1s\n\
+        "global:\n  evaluation_interval: 1s\n\
          rule_files:\n  - '{rules}/recording.yml'\n  - '{rules}/alerts.yml'\n\
-         scrape_configs:\n  - job_name: outage\n    static_configs:\n      - targets: ['{program}']\n",
-        interval = SCRAPE_INTERVAL.as_millis(),
+         scrape_configs:\n{}{}",
+        job("outage", SCRAPE_INTERVAL, program),
+        relay.map_or(String::new(), |relay| job(relay::JOB, relay::SCRAPE_INTERVAL, relay)),
         rules = rules.display(),
     );
     let failed = |error: std::io::Error| format!("prometheus: {error}");

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::run::Run;
+use super::api::Api;
+use super::run::Life;
 use crate::table::Table;
 
 /// So many scrapes of an outage must show it.
@@ -20,19 +21,21 @@ struct Scrape {
     retries: f64,
 }
 
-pub(super) fn check(run: &Run, table: &Table) -> Result<Vec<String>, String> {
-    let mut findings = outage(&scrapes(run, table)?, run);
-    findings.extend(accounts(run, table)?);
+pub(super) fn check(prometheus: &Api, table: &Table, life: &Life) -> Result<Vec<String>, String> {
+    let mut findings = outage(&scrapes(prometheus, table, life)?, life);
+    findings.extend(accounts(prometheus, table, life)?);
     Ok(findings)
 }
 
 /// By the time of the scrape, in milliseconds.
-fn scrapes(run: &Run, table: &Table) -> Result<BTreeMap<i64, Scrape>, String> {
+fn scrapes(prometheus: &Api, table: &Table, life: &Life) -> Result<BTreeMap<i64, Scrape>, String> {
     let mut scrapes: BTreeMap<i64, Scrape> = BTreeMap::new();
-    let length = (run.times.end - run.times.began).ceil();
+    let Life { job, times, .. } = life;
+    let length = (times.end - times.began).ceil();
     let mut read = |selector: &str, field: fn(&mut Scrape) -> &mut f64| -> Result<(), String> {
-        let samples = format!("{}[{length:.0}s]", table.plain(selector)?);
-        for (time, value) in run.prometheus.at(&samples, run.times.end)?.iter().flat_map(|series| &series.samples) {
+        let selector = table.plain(selector)?.replace('}', &format!(", job=\"{job}\"}}"));
+        let samples = format!("{selector}[{length:.0}s]");
+        for (time, value) in prometheus.at(&samples, times.end)?.iter().flat_map(|series| &series.samples) {
             #[allow(clippy::cast_possible_truncation, reason = "times of this century")]
             let time = (time * 1000.0).round() as i64;
             *field(scrapes.entry(time).or_default()) = *value;
@@ -47,7 +50,7 @@ fn scrapes(run: &Run, table: &Table) -> Result<BTreeMap<i64, Scrape>, String> {
     Ok(scrapes)
 }
 
-fn outage(scrapes: &BTreeMap<i64, Scrape>, run: &Run) -> Vec<String> {
+fn outage(scrapes: &BTreeMap<i64, Scrape>, life: &Life) -> Vec<String> {
     #[allow(clippy::cast_precision_loss, reason = "times of this century")]
     let within = |from: f64, to: f64| -> Vec<Scrape> {
         let seconds = |time: i64| time as f64 / 1000.0;
@@ -57,13 +60,13 @@ fn outage(scrapes: &BTreeMap<i64, Scrape>, run: &Run) -> Vec<String> {
             .map(|(_, scrape)| *scrape)
             .collect()
     };
-    let during = within(run.times.down + ONSET, run.times.up);
+    let during = within(life.times.down + ONSET, life.times.up);
     let mut findings = Vec::new();
     if during.len() < SCRAPES {
         findings.push(format!("only {} scrapes during the outage", during.len()));
     }
     // The first is compared with the last one before.
-    let before = within(run.times.began, run.times.down).last().copied().unwrap_or_default();
+    let before = within(life.times.began, life.times.down).last().copied().unwrap_or_default();
     let mut last = before;
     for (number, scrape) in (1..).zip(&during) {
         let mut expect = |holds: bool, what: &str| {
@@ -73,16 +76,17 @@ fn outage(scrapes: &BTreeMap<i64, Scrape>, run: &Run) -> Vec<String> {
         };
         expect(scrape.depth > last.depth, "the depth does not rise");
         expect(scrape.closed == 0.0 && scrape.open + scrape.half_open == 1.0, "the breaker is not open");
-        expect(scrape.retries > last.retries, "no retry was counted");
+        expect(scrape.retries >= last.retries && scrape.retries > before.retries, "no retry was counted");
         last = *scrape;
     }
     let open = during.iter().filter(|scrape| scrape.open == 1.0).count();
-    let back = within(run.times.settled, run.times.end);
+    let back = within(life.times.settled, life.times.end);
     if back.is_empty() || back.iter().any(|scrape| scrape.depth != 0.0 || scrape.closed != 1.0 || scrape.open != 0.0) {
         findings.push(format!("not all is back at the end: {back:?}"));
     }
     println!(
-        "outage: {} scrapes; depth {} to {}; breaker open in {open}, else half-open; retries {} to {}; {} scrapes after it",
+        "{}: {} scrapes of the outage; depth {} to {}; breaker open in {open}, else half-open; retries {} to {}; {} scrapes after it",
+        life.job,
         during.len(),
         before.depth,
         last.depth,
@@ -109,12 +113,12 @@ fn metric(component: &str, field: &str) -> Option<String> {
 }
 
 /// What Prometheus has at the end against what the program has counted.
-fn accounts(run: &Run, table: &Table) -> Result<Vec<String>, String> {
+fn accounts(prometheus: &Api, table: &Table, life: &Life) -> Result<Vec<String>, String> {
     let mut findings = Vec::new();
     let mut compared = 0;
     let mut delivered = "";
     let mut arrived = "";
-    for line in &run.accounts {
+    for line in &life.accounts {
         let mut fields = line.split(' ').filter_map(|field| field.split_once('='));
         let Some((component, name)) = fields.next() else { continue };
         if component == "arrived" {
@@ -125,9 +129,9 @@ fn accounts(run: &Run, table: &Table) -> Result<Vec<String>, String> {
                 delivered = said;
             }
             let metric = metric(component, field).ok_or_else(|| format!("no metric for {component}'s {field}"))?;
-            let matcher = |_: &_| format!("{component}=\"{name}\"");
+            let matcher = |_: &_| format!("{component}=\"{name}\", job=\"{}\"", life.job);
             let expression = format!("sum({})", table.expand(&metric, matcher)?);
-            let value = run.prometheus.at(&expression, run.times.end)?;
+            let value = prometheus.at(&expression, life.times.end)?;
             let value = value.first().and_then(|series| series.samples.first()).map(|(_, value)| *value);
             compared += 1;
             if value != said.parse().ok() {
@@ -138,6 +142,6 @@ fn accounts(run: &Run, table: &Table) -> Result<Vec<String>, String> {
     if compared == 0 || arrived.is_empty() || delivered != arrived {
         findings.push(format!("the receiver has {arrived:?} events, its queue says {delivered:?}"));
     }
-    println!("accounts: {compared} values in Prometheus as the program has counted them; {arrived} events arrived");
+    println!("{}: {compared} values in Prometheus as the program has counted them; {arrived} events arrived", life.job);
     Ok(findings)
 }

@@ -38,7 +38,7 @@ pub(super) fn draw(run: &Run, board: &Value) -> Result<String, String> {
         "font-size=\"18\" font-weight=\"bold\"",
         board["title"].as_str().unwrap_or_default(),
     );
-    let Times { began, down, up, settled, .. } = run.times;
+    let Times { began, down, up, settled, .. } = run.life.times;
     let about = format!(
         "{:.0} seconds of a real pipeline, scraped twice a second; the receiver is down from second {:.0} to {:.0} (shaded)",
         settled - began,
@@ -62,9 +62,9 @@ pub(super) fn draw(run: &Run, board: &Value) -> Result<String, String> {
         place.frame(&mut svg, panel["title"].as_str().unwrap_or_default());
         let unit = panel["fieldConfig"]["defaults"]["unit"].as_str().unwrap_or_default();
         match panel["type"].as_str() {
-            Some("stat") => place.number(&mut svg, panel, &series, unit, run.times),
-            Some("state-timeline") => place.timeline(&mut svg, panel, &series, run.times),
-            _ => place.lines(&mut svg, panel, &mut series, unit, run.times),
+            Some("stat") => place.number(&mut svg, panel, &series, unit, run.life.times),
+            Some("state-timeline") => place.timeline(&mut svg, panel, &series, run.life.times),
+            _ => place.lines(&mut svg, panel, &mut series, unit, run.life.times),
         }
     }
     let note = "Drawn by `dashboards picture` from the panels' own expressions, answered by a real Prometheus. Grafana draws them in its own style.";
