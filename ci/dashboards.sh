@@ -10,6 +10,7 @@
 # `N panels, N alerts, 0 empty`. The exit status is 0 only then.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source ci/debian.sh
 
 policy=/usr/sbin/policy-rc.d
 own_policy=""
@@ -25,20 +26,13 @@ install_prometheus() {
     if command -v prometheus >/dev/null && command -v promtool >/dev/null; then
         return
     fi
-    if ! command -v apt-get >/dev/null || [[ $(id -u) -ne 0 ]]; then
-        echo "ci/dashboards.sh: prometheus or promtool is missing, and can be installed here only on Debian as root: put both on the PATH" >&2
-        return 1
-    fi
-    echo "installing Debian's prometheus"
     # The package brings a service, which nobody needs here. This is Debian's way to say that none may be started.
-    if [[ ! -e $policy ]]; then
+    if [[ -d ${policy%/*} && -w ${policy%/*} && ! -e $policy ]]; then
         printf '#!/bin/sh\nexit 101\n' >"$policy"
         chmod +x "$policy"
         own_policy=yes
     fi
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get update
-    apt-get install --yes --no-install-recommends prometheus
+    from_debian "prometheus or promtool" prometheus
     finish
     own_policy=""
     # Nor when the machine starts the next time.

@@ -6,6 +6,7 @@
 # than 1.03 times the instructions, or a write in the median of PAIRS alternating pairs (default 11) more than 1.10 times the time.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source ci/debian.sh
 
 pairs=${PAIRS:-11}
 target=${CARGO_TARGET_DIR:-target}
@@ -13,8 +14,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf -- "$scratch"' EXIT
 
 if ! command -v valgrind >/dev/null; then
-    apt-get update
-    apt-get install --yes --no-install-recommends valgrind
+    from_debian valgrind valgrind
 fi
 
 # Symbols are not mangled beyond what callgrind can read, and each build has a directory of its own: the flag would rebuild everything.

@@ -2,13 +2,14 @@
 # Every check of the project, one after the other. Usage: ci/test.sh, from any directory.
 #
 # Needs Rust. What else is missing is installed: rustfmt and clippy by rustup; a C compiler (which links every program, and compiles
-# the TLS of the feature `webhook`) and prometheus by apt-get where that is Debian's and this is root. Where it cannot be, the script says
-# so and fails.
+# the TLS of the feature `webhook`), valgrind and prometheus by apt-get where that is Debian's and this is root. Where it cannot be, the
+# script says so and fails.
 #
 # Each step says its name and, when it has succeeded, how long it took. The last line says that all have passed. The exit status
 # is 0 only then.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source ci/debian.sh
 
 step=""
 scratch=""
@@ -59,13 +60,7 @@ c_compiler() {
     if command -v cc >/dev/null; then
         return
     fi
-    if ! command -v apt-get >/dev/null || [[ $(id -u) -ne 0 ]]; then
-        cannot "cc is missing, and can be installed here only on Debian as root: install a C compiler, as in apt-get install gcc libc6-dev"
-    fi
-    echo "installing a C compiler"
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get update
-    apt-get install --yes --no-install-recommends gcc libc6-dev
+    from_debian "a C compiler" gcc libc6-dev
     command -v cc
 }
 
