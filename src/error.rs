@@ -197,6 +197,10 @@ pub enum CloseError {
     /// The sink below panicked while it closed.
     #[error("the sink below panicked while it closed")]
     Panicked,
+    /// The sink leads back to a queue that asks it, on this very thread, whether it is closed: it has nothing to wait for but that queue. What else is below has
+    /// closed, with this report. Only a sink between the queue and itself sees it, and passes it on; the queue takes it as the report of its destination.
+    #[error("the sink leads back to the queue that closes it")]
+    Cycle(crate::shutdown::CloseReport),
 }
 
 /// What a builder refuses.

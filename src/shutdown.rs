@@ -136,7 +136,7 @@ impl CloseReport {
     /// Takes over the answer of the sink `id` further down.
     pub fn absorb(&mut self, id: Option<SinkId>, answer: Result<Self, CloseError>) {
         match answer {
-            Ok(report) => self.merge(report),
+            Ok(report) | Err(CloseError::Cycle(report)) => self.merge(report),
             Err(error) => self.push_error(id, error),
         }
     }

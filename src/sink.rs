@@ -60,7 +60,8 @@ pub trait Sink<E: ?Sized>: Send + Sync {
 
     /// Begins to close, or makes a close that has begun stricter, and answers whether it is done. From the first call on
     /// the sink answers every new write with [`WriteError::Closed`]. Once ready, it stays ready: closing twice is fine.
-    /// Whom it has answered that it is not ready, it wakes: they come again, and learn that it is closed.
+    /// Whom it has answered that it is not ready, it wakes: they come again, and learn that it is closed. A sink that passes on to others passes their answers
+    /// up, [`CloseError::Cycle`] too.
     ///
     /// A sink that answers [`Poll::Pending`] keeps `waker` and wakes it when it is closed. Unlike `Future::poll` it keeps
     /// the waker of every caller, since a sink may have several: see [`Wakers`](crate::Wakers).

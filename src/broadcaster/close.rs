@@ -33,23 +33,34 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
             let open = |(index, _): &(usize, &Shared<E>)| closing.answers[*index].is_none();
             closing.entries.iter().enumerate().filter(open).map(|(index, entry)| (index, entry.clone())).collect()
         };
+        // Sinks that wait for who asks. Their answer is not kept: asked by somebody else, they have another.
+        let mut cycle: Option<CloseReport> = None;
+        let mut cyclic = Vec::new();
         // No lock is held while sinks are called.
         for (index, entry) in pending {
             let poll = || entry.sink.poll_close(how, waker);
             let answer = contain(poll).unwrap_or(Poll::Ready(Err(CloseError::Panicked)));
-            if let (Poll::Ready(answer), Some(closing)) = (answer, &mut *lock(&self.0.closing)) {
-                closing.answers[index].get_or_insert(answer);
+            match (answer, &mut *lock(&self.0.closing)) {
+                (Poll::Ready(Err(CloseError::Cycle(report))), _) => {
+                    cyclic.push(index);
+                    cycle.get_or_insert_default().merge(report);
+                }
+                (Poll::Ready(answer), Some(closing)) => drop(closing.answers[index].get_or_insert(answer)),
+                _ => {}
             }
         }
         let closing = lock(&self.0.closing);
         let Some(closing) = &*closing else { return Poll::Pending };
-        if closing.answers.iter().any(Option::is_none) {
+        if closing.answers.iter().enumerate().any(|(index, answer)| answer.is_none() && !cyclic.contains(&index)) {
             return Poll::Pending;
         }
-        let mut report = CloseReport::new();
+        let is_cycle = cycle.is_some();
+        let mut report = cycle.unwrap_or_default();
         for (entry, answer) in closing.entries.iter().zip(&closing.answers) {
-            report.absorb(Some(entry.id), answer.clone().unwrap_or(Err(CloseError::Panicked)));
+            if let Some(answer) = answer {
+                report.absorb(Some(entry.id), answer.clone());
+            }
         }
-        Poll::Ready(Ok(report))
+        Poll::Ready(if is_cycle { Err(CloseError::Cycle(report)) } else { Ok(report) })
     }
 }

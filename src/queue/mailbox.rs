@@ -1,12 +1,13 @@
-//! What a queue is behind its handles: the words, the destination, and how it closes. [`turn`](super::turn) is how it delivers.
+//! What a queue is behind its handles: the words and the destination. [`turn`](super::turn) is how it delivers, [`closing`](super::closing) how it closes.
 //!
 //! **Locks.** `drain` is held by whoever has the turn, for as long as the turn. `closing` is held for a few instructions, never while a sink is
 //! called. Writers take neither.
 
-use std::sync::{Arc, TryLockError, Weak};
-use std::task::{Poll, Wake, Waker};
+use std::sync::{Arc, Weak};
+use std::task::{Wake, Waker};
 use std::time::Instant;
 
+use super::closing::Closing;
 use super::pace::{Mark, Timing};
 use super::run::RunWord;
 use crate::block;
@@ -14,7 +15,6 @@ use crate::clock::Clock;
 use crate::contain::contain;
 use crate::dead_letter::{Circumstances, DeadLetter, DeadLetters};
 use crate::delivery::Journey;
-use crate::error::CloseError;
 use crate::intake::Parcel;
 use crate::intake::entrance::{Entrance, Owner};
 use crate::intake::limits::Note;
@@ -22,12 +22,11 @@ use crate::ledger::{DropReason, Ledger};
 use crate::name::Name;
 use crate::pool::batch::Batch;
 use crate::pool::{Lane, Pool, Task, Turn};
-use crate::shutdown::{CloseReport, ComponentReport, Shutdown};
+use crate::shutdown::Shutdown;
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{Mutex, lock, mutation};
 use crate::telemetry::{Limit, Observations, Observe, Registration, Topology, as_gauge, names, register};
-use crate::wakers::Wakers;
 
 pub(super) struct Mailbox<E: Send> {
     pub(super) id: SinkId,
@@ -35,11 +34,9 @@ pub(super) struct Mailbox<E: Send> {
     pub(super) entrance: Entrance<E, Ready>,
     pub(super) dead_letters: Option<DeadLetters<E>>,
     pub(super) timing: Timing,
-    limits: Limits,
+    pub(super) limits: Limits,
     pub(super) drain: Mutex<Drain<E>>,
-    closing: Mutex<Closing>,
-    closers: Wakers,
-    aborting: Mutex<()>,
+    pub(super) closing: Closing,
     pub(super) sink: Box<dyn Sink<E>>,
     pub(super) waker: Waker,
     this: Weak<Self>,
@@ -48,10 +45,10 @@ pub(super) struct Mailbox<E: Send> {
 
 /// How much it tells of each kind of change.
 #[derive(Default)]
-struct Limits {
+pub(super) struct Limits {
     room: Limit,
     letters: Limit,
-    close: Limit,
+    pub(super) close: Limit,
     panics: Limit,
 }
 
@@ -71,11 +68,6 @@ pub(super) struct Drain<E> {
 pub(super) struct Held<E> {
     pub(super) parcel: Parcel<E>,
     pub(super) journey: Journey,
-}
-
-struct Closing {
-    how: Option<Shutdown>,
-    report: Option<CloseReport>,
 }
 
 /// What makes a mailbox ready, on the cache line that writers touch anyway.
@@ -112,9 +104,7 @@ impl<E: Send + 'static> Mailbox<E> {
             timing: Timing::default(),
             limits: Limits::default(),
             drain: Mutex::new(Drain { held: None, timer: None, destination_closed: false, delivered: 0, mark: None }),
-            closing: Mutex::new(Closing { how: None, report: None }),
-            closers: Wakers::new(),
-            aborting: Mutex::default(),
+            closing: Closing::default(),
             sink,
             waker: Arc::new(WakeMailbox(this.clone())).into(),
             this: this.clone(),
@@ -264,121 +254,6 @@ impl<E: Send + 'static> Mailbox<E> {
     fn key(&self) -> u64 {
         self.id.number()
     }
-
-    /// How the mailbox is closing, if it is. A deadline that has passed is an abort.
-    pub(super) fn how(&self) -> Option<Shutdown> {
-        let how = lock(&self.closing).how;
-        how.map(|how| self.effective(how))
-    }
-
-    fn effective(&self, how: Shutdown) -> Shutdown {
-        match how {
-            Shutdown::Until(at) if self.clock().now() >= at => Shutdown::Abort,
-            how => how,
-        }
-    }
-
-    /// Accepts nothing any more, and closes at least as strictly as `how` says.
-    pub(super) fn begin_close(&self, how: Shutdown) {
-        let (before, now) = {
-            let mut closing = lock(&self.closing);
-            let before = closing.how;
-            let now = before.map_or(how, |before| before.escalate(how));
-            closing.how = Some(now);
-            (before, now)
-        };
-        self.entrance.close();
-        // The begin, and each time it becomes stricter.
-        if cfg!(feature = "tracing") && before != Some(now) {
-            self.limits.close.closing(&self.name, now, self.ledger().pending);
-        }
-    }
-
-    pub(super) fn poll_close(&self, how: Shutdown, waker: &Waker) -> Poll<Result<CloseReport, CloseError>> {
-        self.begin_close(self.effective(how));
-        {
-            // Registered under the lock that the report is put in under: either it is there, or this waker is woken.
-            let closing = lock(&self.closing);
-            if let Some(report) = &closing.report {
-                return Poll::Ready(Ok(report.clone()));
-            }
-            if mutation!("queue_closer_registers_late") {
-                drop(closing);
-            }
-            self.closers.register(waker);
-        }
-        if self.how() == Some(Shutdown::Abort) {
-            return self.abort();
-        }
-        self.wake_by_ref();
-        Poll::Pending
-    }
-
-    /// Ends on the closer's thread, without a worker: all of them may be blocked.
-    fn abort(&self) -> Poll<Result<CloseReport, CloseError>> {
-        // One closer at a time; the others are woken when it has ended.
-        let Ok(_aborting) = self.aborting.try_lock() else { return Poll::Pending };
-        let left = self.entrance.intake.abort();
-        let turn_runs = match self.drain.try_lock() {
-            Ok(mut drain) => {
-                self.abandon(&mut drain);
-                false
-            }
-            Err(TryLockError::Poisoned(drain)) => {
-                self.abandon(&mut drain.into_inner());
-                false
-            }
-            // Perhaps inside the sink, where nobody can interrupt it.
-            Err(TryLockError::WouldBlock) => true,
-        };
-        let answer = self.poll_destination(Shutdown::Abort);
-        // A turn that was running goes on to abandon the rest; an event that a writer has not pushed yet is abandoned when it is.
-        self.wake_by_ref();
-        let Poll::Ready(answer) = answer else { return Poll::Pending };
-        // Asked before the counts are read: what is pending after a yes stays undelivered.
-        let quiet = self.entrance.intake.is_quiet();
-        let (ledger, left_now) = self.entrance.ledger_and_left();
-        // Since the abort, only the event that was in flight then can have left otherwise than abandoned.
-        let in_flight =
-            u64::from(turn_runs && !quiet && left_now == left && !mutation!("queue_abort_knows_what_is_in_flight"));
-        Poll::Ready(Ok(self.end(answer, ledger.abandoning(in_flight))))
-    }
-
-    pub(super) fn poll_destination(&self, how: Shutdown) -> Poll<Result<CloseReport, CloseError>> {
-        let poll = || self.sink.poll_close(how, &self.waker);
-        contain(poll).unwrap_or(Poll::Ready(Err(CloseError::Panicked)))
-    }
-
-    /// Keeps the report, unless there is one already, and wakes the closers.
-    pub(super) fn end(&self, destination: Result<CloseReport, CloseError>, ledger: Ledger) -> CloseReport {
-        let mut closing = lock(&self.closing);
-        let is_first = closing.report.is_none();
-        let report = closing.report.get_or_insert_with(|| {
-            let mut report = CloseReport::new();
-            report.absorb(self.sink.id(), destination);
-            report.insert(self.id, ComponentReport { name: Arc::clone(&self.name), ledger });
-            report
-        });
-        let report = report.clone();
-        drop(closing);
-        if is_first {
-            self.limits.close.closed(&self.name, &ledger);
-        }
-        if !mutation!("queue_end_wakes_closers") {
-            self.closers.wake_all();
-        }
-        report
-    }
-
-    pub(super) fn has_ended(&self) -> bool {
-        lock(&self.closing).report.is_some()
-    }
-
-    /// The last handle has gone: drain, with nobody waiting.
-    pub(super) fn detach(&self) {
-        self.begin_close(Shutdown::Drain);
-        self.wake_by_ref();
-    }
 }
 
 impl<E: Send> Mailbox<E> {
@@ -485,7 +360,7 @@ impl<E: Send> Mailbox<E> {
         };
         let books = self.entrance.books(held, Some(delivered));
         books.check_at_end().map_err(|what| format!("queue {} at its end: {what}: {books:?}", self.name))?;
-        let reported = lock(&self.closing).report.as_ref().and_then(|report| Some(report.component(self.id)?.ledger));
+        let reported = self.closing.reported(self.id);
         let Some(reported) = reported else { return Ok(()) };
         let ledger = self.ledger();
         let late = ledger.delivered.checked_sub(reported.delivered);
@@ -545,7 +420,7 @@ impl<E: Send + 'static> Wake for WakeMailbox<E> {
             // Not if this comes from the mailbox's own turn while it abandons: that one ends by itself, and with settled counts.
             let intake = &mailbox.entrance.intake;
             if intake.is_aborted() && !(intake.is_quiet() && block::is_turn_of(&mailbox.waker)) {
-                mailbox.closers.wake_all();
+                mailbox.closing.wake_closers();
             }
         }
     }

@@ -1,7 +1,7 @@
 //! A queue between a writer and a sink: writing costs a push, delivery happens on a [`Pool`].
 //!
 //! The parts, in the order that an event meets them: the `intake` lets it in, [`run`] decides whether the mailbox must be woken, the pool gives the mailbox a
-//! [`turn`], which delivers; [`mailbox`] holds them together and closes.
+//! [`turn`], which delivers; [`mailbox`] holds them together; [`closing`] is how it ends.
 //!
 //! # The words
 //!
@@ -96,6 +96,7 @@
 //! | the reference to itself | asserted in `wake_into`, in all of these |
 
 mod builder;
+mod closing;
 mod mailbox;
 mod pace;
 #[cfg(not(sinkworks_loom))]

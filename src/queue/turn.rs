@@ -44,7 +44,7 @@ pub(super) fn turn<E: Send + 'static>(mailbox: &Mailbox<E>, began: Instant) -> T
                 Stop::Spent if mutation!("queue_spent_is_done") => return Turn::Done,
                 Stop::Spent => return Turn::Again,
                 Stop::Hold => mailbox.lie_down(|| run.hold()),
-                Stop::Empty if mailbox.entrance.intake.is_drained() => match close(mailbox, &mut drain) {
+                Stop::Empty if mailbox.entrance.intake.is_drained() => match mailbox.close_drained(&mut drain) {
                     // The run word stays active: nobody posts this mailbox again.
                     Poll::Ready(()) => return Turn::Done,
                     Poll::Pending => mailbox.lie_down(|| run.hold()),
@@ -187,21 +187,4 @@ fn offer<E: Send + 'static>(
 fn settled(journey: Journey, unrecorded: u32) -> Circumstances {
     let history = contain(|| journey.into_history()).flatten();
     Circumstances { history, accepted: None, unrecorded }
-}
-
-/// Everything has left: closes the destination, and ends when it has closed.
-fn close<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>) -> Poll<()> {
-    if mailbox.has_ended() {
-        return Poll::Ready(());
-    }
-    match mailbox.poll_destination(mailbox.how().unwrap_or(Shutdown::Drain)) {
-        Poll::Pending => {
-            mailbox.set_timer(drain, None);
-            Poll::Pending
-        }
-        Poll::Ready(answer) => {
-            mailbox.end(answer, mailbox.ledger());
-            Poll::Ready(())
-        }
-    }
 }
