@@ -1,5 +1,6 @@
 //! The models: each runs real code of the crate over the stand-ins of `sync::model`, in every interleaving up to a bound on preemptions.
 
+mod aborts;
 mod breaker;
 mod broadcaster;
 mod channel;
@@ -9,6 +10,7 @@ mod queue;
 mod room;
 mod stand_ins;
 mod turns;
+mod words;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,11 +44,13 @@ const fn mutation(name: &'static str) -> Mutation {
 }
 
 fn models() -> Vec<&'static Model> {
-    let all: [&'static [Model]; 9] = [
+    let all: [&'static [Model]; 11] = [
         stand_ins::MODELS,
         pool::MODELS,
         growth::MODELS,
+        words::MODELS,
         queue::MODELS,
+        aborts::MODELS,
         turns::MODELS,
         room::MODELS,
         broadcaster::MODELS,

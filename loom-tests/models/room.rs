@@ -29,6 +29,12 @@ pub(super) const MODELS: &[Model] = &[
         mutations: &[mutation("room_line_recheck"), mutation("room_close_wakes")],
     },
     Model {
+        name: "room_waiter_gives_up",
+        preemptions: Some(3),
+        run: waiter_gives_up,
+        mutations: &[mutation("ticket_hands_its_wake_on")],
+    },
+    Model {
         name: "room_two_writers_one_place",
         preemptions: Some(2),
         run: two_writers_one_place,
@@ -105,6 +111,47 @@ fn writer_against_drain() {
     drain.join().unwrap();
     let ledger = door.ledger();
     assert_eq!((ledger.accepted, ledger.delivered, ledger.pending), (2, 1, 1));
+}
+
+/// Tries once, and gives up its place in line.
+fn try_once(door: &Door, event: u32) -> bool {
+    let (waker, clock) = (Waker::from(Arc::new(Bell::default())), Clock::system());
+    let mut delivery = Delivery::resume_with(&waker, &clock, EventId(0), Journey::default());
+    match door.enter_cloned(&event, &mut delivery, &Nobody) {
+        Ok(entered) => {
+            entered.into_iter().for_each(|(event, note)| door.intake.push(event, note));
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+/// Two writers in line, of whom one gives up while the drain makes room: the other does not wait beside the free place.
+fn waiter_gives_up() {
+    let door = door(Overflow::Block);
+    write(&door, 1).unwrap();
+    let stays = {
+        let door = door.clone();
+        thread::spawn(move || write(&door, 2).unwrap())
+    };
+    let drain = {
+        let door = door.clone();
+        thread::spawn(move || drain_one(&door))
+    };
+    if try_once(&door, 3) {
+        // It got the place: the other gets the next one.
+        drain.join().unwrap();
+        while door.ledger().delivered < 2 {
+            if let Some(parcel) = door.intake.pop() {
+                door.settle(None, parcel.note);
+            } else {
+                thread::yield_now();
+            }
+        }
+    } else {
+        drain.join().unwrap();
+    }
+    stays.join().unwrap();
 }
 
 /// A writer finds no room while the queue is closed: it is let go.

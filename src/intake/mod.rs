@@ -315,7 +315,8 @@ impl<E, N> Intake<E, N> {
         let mut left = self.back.left.load(Ordering::Acquire);
         while left & ABORTED == 0 || mutation!("queue_offer_ignores_abort") {
             // Against an abort, not an AND that comes too late to take it back.
-            match self.back.left.compare_exchange_weak(left, left & !QUIET, Ordering::AcqRel, Ordering::Acquire) {
+            let offering = if mutation!("queue_offer_is_not_quiet") { left } else { left & !QUIET };
+            match self.back.left.compare_exchange_weak(left, offering, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(now) => left = now,
             }
@@ -330,7 +331,7 @@ impl<E, N> Intake<E, N> {
 
     /// Whether nothing is being offered, after an abort: of what is pending then, nothing will be delivered.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.back.left.load(Ordering::Acquire) & QUIET != 0
+        self.back.left.load(Ordering::Acquire) & QUIET != 0 && !mutation!("queue_abort_asks_whether_quiet")
     }
 
     /// Accepts nothing from now on. The caller then wakes the drain.
@@ -339,7 +340,8 @@ impl<E, N> Intake<E, N> {
         if let Some(limits) = self.limits() {
             limits.close();
         }
-        if before & CLOSED == 0 {
+        // The first closer alone: writers who were refused since have moved the count.
+        if before & CLOSED == 0 || mutation!("queue_first_closer_counts") {
             self.back.last.store(before / ENTERED, Ordering::Release);
         }
         // Either a writer who evicts sees that it is closed and wakes the drain, or the drain that is woken next sees the eviction.

@@ -34,6 +34,17 @@ macro_rules! mutation {
 }
 pub(crate) use mutation;
 
+macro_rules! ordering {
+    ($ordering:ident, $name:literal) => {
+        if $crate::sync::is_mutated($name) {
+            $crate::sync::atomic::Ordering::Relaxed
+        } else {
+            $crate::sync::atomic::Ordering::$ordering
+        }
+    };
+}
+pub(crate) use ordering;
+
 pub(crate) fn spin_loop() {
     loom::thread::yield_now();
 }

@@ -23,6 +23,14 @@ macro_rules! mutation {
 }
 pub(crate) use mutation;
 
+/// The ordering of an atomic step.
+macro_rules! ordering {
+    ($ordering:ident, $name:literal) => {
+        $crate::sync::atomic::Ordering::$ordering
+    };
+}
+pub(crate) use ordering;
+
 pub(crate) fn spin_loop() {
     std::hint::spin_loop();
 }
