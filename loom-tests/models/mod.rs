@@ -3,10 +3,13 @@
 mod aborts;
 mod breaker;
 mod broadcaster;
+mod budget;
+mod bytes;
 mod channel;
 mod growth;
 mod pool;
 mod queue;
+mod receipts;
 mod room;
 mod stand_ins;
 mod turns;
@@ -44,7 +47,7 @@ const fn mutation(name: &'static str) -> Mutation {
 }
 
 fn models() -> Vec<&'static Model> {
-    let all: [&'static [Model]; 11] = [
+    let all: [&'static [Model]; 14] = [
         stand_ins::MODELS,
         pool::MODELS,
         growth::MODELS,
@@ -53,6 +56,9 @@ fn models() -> Vec<&'static Model> {
         aborts::MODELS,
         turns::MODELS,
         room::MODELS,
+        bytes::MODELS,
+        receipts::MODELS,
+        budget::MODELS,
         broadcaster::MODELS,
         breaker::MODELS,
         channel::MODELS,

@@ -85,7 +85,7 @@
 //! | step | model |
 //! |---|---|
 //! | (W) against (T), and the last look | `queue_two_writers`, `turn_at_most_one_drainer` |
-//! | a write against a close | `queue_write_against_close` |
+//! | a write against a close | `queue_write_against_close`, `room_enter_against_close` |
 //! | close from two threads, each gets the report | `queue_close_from_two_threads` |
 //! | an abort against `left` | `queue_abort_against_turn`, `queue_abort_against_drain` |
 //! | `QUIET`: what is in flight | `queue_abort_after_an_event`, `queue_abort_after_a_hold`, `queue_abort_while_abandoning` |
@@ -96,6 +96,7 @@
 //! | a queue before a queue, closing | `turn_chained_close` |
 //! | waiting for room, the exact bound | `room_writer_against_drain`, `room_writer_against_close`, `room_two_writers_one_place` |
 //! | a wake for room is handed on | `room_waiter_gives_up` |
+//! | bytes: the exact bound, what is given back, room for two | `bytes_bound_is_exact`, `bytes_given_back`, `bytes_room_for_two` |
 //! | (C) against (V), the end of the shed | `room_evict_against_close`, `room_shed_against_close` |
 //! | the reference to itself | asserted in `wake_into`, in all of these |
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-pub(crate) use loom::sync::{Mutex, MutexGuard};
+pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
 pub(crate) use loom::{thread, thread_local};
 
 pub(crate) mod atomic {

@@ -8,7 +8,7 @@ use arc_swap::ArcSwapOption;
 pub(crate) use arc_swap::ArcSwap;
 pub(crate) use crossbeam_queue::SegQueue;
 pub(crate) use scoped_tls::scoped_thread_local;
-pub(crate) use std::sync::{Mutex, MutexGuard};
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
 pub(crate) use std::{thread, thread_local};
 
 pub(crate) mod atomic {
