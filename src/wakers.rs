@@ -151,7 +151,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         if let Some(list) = self.list.take() {
-            if !list.remove(self.key) {
+            if !list.remove(self.key) && !mutation!("ticket_hands_its_wake_on") {
                 list.wake(1);
             }
         }

@@ -11,7 +11,7 @@ use super::queue::Bell;
 use super::{Model, Mutation, mutation};
 use crate::broadcaster::Broadcaster;
 use crate::delivery::Delivery;
-use crate::error::{CloseError, WriteError};
+use crate::error::{CloseError, Wait, WriteError};
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::AtomicBool;
@@ -38,6 +38,12 @@ pub(super) const MODELS: &[Model] = &[
             Mutation { name: "broadcaster_waiter_registers_first", preemptions: Some(3) },
             mutation("broadcaster_notes_who_leaves"),
         ],
+    },
+    Model {
+        name: "broadcaster_remove_against_hold",
+        preemptions: Some(3),
+        run: remove_against_hold,
+        mutations: &[mutation("broadcaster_remove_wakes"), mutation("broadcaster_wait_looks_again")],
     },
     Model {
         name: "broadcaster_evicts_once",
@@ -155,6 +161,36 @@ fn remove_waits() {
     assert!(broadcaster.remove_and_wait(&sink, Duration::MAX).unwrap());
     probe.out_of_reach.store(true, Ordering::Relaxed);
     writer.join().unwrap();
+}
+
+/// Never ready.
+struct Unready(SinkId);
+
+impl Sink<u32> for Unready {
+    fn try_write(&self, _: &u32, _: &mut Delivery<'_>) -> Result<(), WriteError> {
+        Err(WriteError::NotReady(Wait { until: None }))
+    }
+
+    fn poll_close(&self, _: Shutdown, _: &Waker) -> Poll<Result<CloseReport, CloseError>> {
+        Poll::Ready(Ok(CloseReport::new()))
+    }
+
+    fn id(&self) -> Option<SinkId> {
+        Some(self.0)
+    }
+}
+
+/// A sink that is not ready is removed while an event begins to wait for it: the writer goes on, and the event counts as lost.
+fn remove_against_hold() {
+    let broadcaster = Broadcaster::named("model").unwrap();
+    let id = broadcaster.add(Unready(SinkId::unique())).unwrap();
+    let writer = {
+        let broadcaster = broadcaster.clone();
+        thread::spawn(move || broadcaster.write(&1).unwrap())
+    };
+    assert!(broadcaster.remove_id(id).unwrap());
+    writer.join().unwrap();
+    assert!(broadcaster.lost().total() <= 1);
 }
 
 /// Two writers find the same sink closed: it is taken out, and counted, once.

@@ -1,14 +1,19 @@
 //! The models: each runs real code of the crate over the stand-ins of `sync::model`, in every interleaving up to a bound on preemptions.
 
+mod aborts;
 mod breaker;
 mod broadcaster;
+mod budget;
+mod bytes;
 mod channel;
 mod growth;
 mod pool;
 mod queue;
+mod receipts;
 mod room;
 mod stand_ins;
 mod turns;
+mod words;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,13 +47,18 @@ const fn mutation(name: &'static str) -> Mutation {
 }
 
 fn models() -> Vec<&'static Model> {
-    let all: [&'static [Model]; 9] = [
+    let all: [&'static [Model]; 14] = [
         stand_ins::MODELS,
         pool::MODELS,
         growth::MODELS,
+        words::MODELS,
         queue::MODELS,
+        aborts::MODELS,
         turns::MODELS,
         room::MODELS,
+        bytes::MODELS,
+        receipts::MODELS,
+        budget::MODELS,
         broadcaster::MODELS,
         breaker::MODELS,
         channel::MODELS,

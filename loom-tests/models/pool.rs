@@ -16,11 +16,16 @@ pub(super) const MODELS: &[Model] = &[
         name: "pool_post_against_park",
         preemptions: Some(2),
         run: post_against_park,
+        mutations: &[mutation("pool_post_fence"), mutation("pool_park_fence"), mutation("pool_park_recheck")],
+    },
+    Model {
+        name: "pool_failed_wake",
+        // A writer that meets a worker between its two steps spins, which makes more preemptions endless.
+        preemptions: Some(1),
+        run: failed_wake,
         mutations: &[
-            mutation("pool_post_fence"),
-            mutation("pool_park_fence"),
-            mutation("pool_park_recheck"),
-            Mutation { name: "pool_failed_wake_recheck", preemptions: Some(3) },
+            Mutation { name: "pool_failed_wake_fence", preemptions: Some(1) },
+            mutation("pool_failed_wake_recheck"),
         ],
     },
     Model {
@@ -29,12 +34,24 @@ pub(super) const MODELS: &[Model] = &[
         run: blocked_worker_hands_on,
         mutations: &[mutation("pool_hand_on")],
     },
+    Model {
+        name: "pool_searching_worker_hands_on",
+        preemptions: Some(3),
+        run: searching_worker_hands_on,
+        mutations: &[mutation("pool_hand_on"), mutation("pool_hand_on_fence")],
+    },
     Model { name: "pool_retire", preemptions: Some(2), run: retire, mutations: &[mutation("pool_retire_unclaimed")] },
     Model {
         name: "pool_slow_lane_leaves_a_thread",
         preemptions: Some(2),
         run: slow_lane,
         mutations: &[mutation("pool_slow_reserve")],
+    },
+    Model {
+        name: "pool_slot_for_nothing",
+        preemptions: None,
+        run: slot_for_nothing,
+        mutations: &[mutation("pool_slot_for_nothing")],
     },
     Model {
         name: "pool_stop",
@@ -130,6 +147,53 @@ fn post_against_park() {
     rig.finish(3, vec![worker, writer]);
 }
 
+/// A waker finds the only worker counted as idle, and its bit cleared: the worker has woken by itself. Meanwhile it parks again, and a writer leaves its task to
+/// the waker.
+fn failed_wake() {
+    let scheduler = Arc::new(Scheduler::new(1));
+    scheduler.add_thread();
+    scheduler.seem_waking();
+    let worker = {
+        let scheduler = scheduler.clone();
+        thread::spawn(move || {
+            scheduler.seem_woken();
+            takes_one(&scheduler.next(&mut Worker::new(0), None, || false));
+        })
+    };
+    let writer = {
+        let scheduler = scheduler.clone();
+        thread::spawn(move || scheduler.post((), Lane::Fast))
+    };
+    scheduler.wake_in_vain();
+    writer.join().unwrap();
+    worker.join().unwrap();
+}
+
+fn takes_one<T>(next: &Next<T>) {
+    assert!(matches!(next, Next::Run { .. }));
+}
+
+/// A worker that was woken finds a task while another is posted, which it will not run itself: somebody wakes the parked one.
+fn searching_worker_hands_on() {
+    let scheduler = Arc::new(Scheduler::new(2));
+    (0..2).for_each(|_| scheduler.add_thread());
+    let mut woken = Worker::new(0);
+    scheduler.seem_asleep(1);
+    scheduler.seem_searching(&mut woken);
+    scheduler.post((), Lane::Fast);
+    let asleep = {
+        let scheduler = scheduler.clone();
+        thread::spawn(move || takes_one(&scheduler.next_asleep(&mut Worker::new(1))))
+    };
+    let writer = {
+        let scheduler = scheduler.clone();
+        thread::spawn(move || scheduler.post((), Lane::Fast))
+    };
+    takes_one(&scheduler.next(&mut woken, None, || false));
+    writer.join().unwrap();
+    asleep.join().unwrap();
+}
+
 /// Two tasks are posted while one wake is on its way; the first blocks its worker until the second has run.
 fn blocked_worker_hands_on() {
     let rig = Rig::new(2);
@@ -157,6 +221,29 @@ fn slow_lane() {
     let workers = vec![rig.spawn(0, None), rig.spawn(1, None)];
     rig.scheduler.post(task(4), Lane::Fast);
     rig.finish(7, workers);
+}
+
+/// Two workers see one slow task, and there is a slot for each: who finds it gone gives its slot back.
+fn slot_for_nothing() {
+    let scheduler = Arc::new(Scheduler::new(3));
+    (0..3).for_each(|_| scheduler.add_thread());
+    scheduler.post((), Lane::Slow);
+    let look = |place| {
+        let scheduler = scheduler.clone();
+        move || {
+            let mut worker = Worker::new(place);
+            // Retires if there is nothing.
+            let next = scheduler.next(&mut worker, Some(Duration::ZERO), || true);
+            let Next::Run { lane, .. } = next else { return 0 };
+            scheduler.begin_turn(&worker, lane);
+            scheduler.end_turn(&worker);
+            1
+        }
+    };
+    let other = thread::spawn(look(0));
+    let mine = look(1)();
+    assert_eq!(mine + other.join().unwrap(), 1);
+    assert_eq!(scheduler.slow_running(), 0);
 }
 
 /// Stopping ends a worker whether it is about to park or parked.

@@ -10,7 +10,6 @@ use loom::thread;
 use super::{Model, mutation};
 use crate::clock::Clock;
 use crate::intake::entrance::Overflow;
-use crate::ledger::{DropReason, Ledger};
 use crate::pool::Pool;
 use crate::queue::{Queue, QueueBuilder};
 use crate::shutdown::{CloseReport, Shutdown};
@@ -40,18 +39,6 @@ pub(super) const MODELS: &[Model] = &[
         preemptions: Some(2),
         run: close_from_two_threads,
         mutations: &[mutation("queue_end_wakes_closers"), mutation("queue_closer_registers_late")],
-    },
-    Model {
-        name: "queue_abort_against_turn",
-        preemptions: Some(2),
-        run: abort_against_turn,
-        mutations: &[mutation("queue_abort_knows_what_is_in_flight"), mutation("queue_turn_sees_abort")],
-    },
-    Model {
-        name: "queue_abort_against_drain",
-        preemptions: Some(2),
-        run: abort_against_drain,
-        mutations: &[mutation("queue_offer_ignores_abort")],
     },
 ];
 
@@ -83,7 +70,7 @@ impl Wake for Bell {
     }
 }
 
-pub(super) fn close(queue: &Queue<u32>, how: Shutdown) -> CloseReport {
+pub(super) fn close<E: Clone + Send + 'static>(queue: &Queue<E>, how: Shutdown) -> CloseReport {
     let bell = Arc::new(Bell::default());
     let waker: Waker = bell.clone().into();
     loop {
@@ -96,16 +83,16 @@ pub(super) fn close(queue: &Queue<u32>, how: Shutdown) -> CloseReport {
 
 /// A queue on a pool of one worker, and how many events its sink got.
 pub(super) struct Rig {
-    pool: Pool,
+    pub(super) pool: Pool,
     pub(super) queue: Queue<u32>,
-    delivered: Arc<AtomicU64>,
+    pub(super) delivered: Arc<AtomicU64>,
     /// Rung at each delivery.
     bell: Arc<Bell>,
-    worker: thread::JoinHandle<()>,
+    pub(super) worker: thread::JoinHandle<()>,
 }
 
 impl Rig {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(|builder| builder)
     }
 
@@ -193,42 +180,4 @@ fn close_from_two_threads() {
     let report = close(&rig.queue, Shutdown::Drain);
     other.join().unwrap();
     rig.finish(&report, 1);
-}
-
-/// An abort meets a turn at any point: the report accounts for every event.
-fn abort_against_turn() {
-    let rig = Rig::new();
-    rig.queue.send(1).unwrap();
-    rig.queue.send(2).unwrap();
-    abort(rig);
-}
-
-/// The same with a close that has begun to drain: its turns say when they offer an event, and the abort decides which it is.
-fn abort_against_drain() {
-    let rig = Rig::new();
-    rig.queue.send(1).unwrap();
-    rig.queue.send(2).unwrap();
-    let nobody = Waker::from(Arc::new(Bell::default()));
-    assert!(rig.queue.poll_close(Shutdown::Drain, &nobody).is_pending() || rig.queue.ledger().pending == 0);
-    abort(rig);
-}
-
-/// Aborts a queue of two events.
-fn abort(rig: Rig) {
-    let report = close(&rig.queue, Shutdown::Abort);
-    rig.pool.stop_for_model();
-    rig.worker.join().unwrap();
-    let (ledger, delivered) = (rig.queue.ledger(), rig.delivered.load(Ordering::Relaxed));
-    assert!(ledger.balances());
-    assert_eq!(ledger.delivered, delivered);
-    assert_eq!(ledger.accepted, 2);
-    let reported = report.components().next().unwrap().1.ledger;
-    assert!(reported.balances());
-    assert!(reported.delivered <= delivered, "reported as delivered and was not");
-    assert!(reported.pending <= 1, "at most one event is in flight");
-    // The worker may have been stopped before the turn that abandons the rest.
-    let abandoned = |ledger: &Ledger| ledger.dropped[DropReason::Abandoned];
-    assert!(abandoned(&reported) <= abandoned(&ledger) + ledger.pending, "reported as abandoned and was not");
-    // What was in flight has been decided since; nothing else has changed.
-    assert!(delivered <= reported.delivered + reported.pending, "delivered after it was reported abandoned");
 }

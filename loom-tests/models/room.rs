@@ -29,6 +29,18 @@ pub(super) const MODELS: &[Model] = &[
         mutations: &[mutation("room_line_recheck"), mutation("room_close_wakes")],
     },
     Model {
+        name: "room_enter_against_close",
+        preemptions: None,
+        run: enter_against_close,
+        mutations: &[mutation("room_enter_closed_check")],
+    },
+    Model {
+        name: "room_waiter_gives_up",
+        preemptions: Some(3),
+        run: waiter_gives_up,
+        mutations: &[mutation("ticket_hands_its_wake_on")],
+    },
+    Model {
         name: "room_two_writers_one_place",
         preemptions: Some(2),
         run: two_writers_one_place,
@@ -63,14 +75,14 @@ impl Owner for Nobody {
     fn disconnect(&self) {}
 }
 
-type Door = Entrance<u32>;
+pub(super) type Door = Entrance<u32>;
 
 fn door(overflow: Overflow) -> Arc<Door> {
     Arc::new(Entrance::new(Bounds::of(Some(1), overflow), &Clock::system(), ()))
 }
 
 /// Writes as a queue does that waits without a thread: again whenever it is woken.
-fn write(door: &Door, event: u32) -> Result<(), WriteError> {
+pub(super) fn write(door: &Door, event: u32) -> Result<(), WriteError> {
     let (bell, clock) = (Arc::new(Bell::default()), Clock::system());
     let waker: Waker = bell.clone().into();
     let mut journey = Journey::default();
@@ -88,7 +100,7 @@ fn write(door: &Door, event: u32) -> Result<(), WriteError> {
     }
 }
 
-fn drain_one(door: &Door) {
+pub(super) fn drain_one(door: &Door) {
     let parcel = door.intake.pop().expect("pushed before the drain began");
     door.settle(None, parcel.note);
 }
@@ -105,6 +117,61 @@ fn writer_against_drain() {
     drain.join().unwrap();
     let ledger = door.ledger();
     assert_eq!((ledger.accepted, ledger.delivered, ledger.pending), (2, 1, 1));
+}
+
+/// A write to a queue with room races its close: it is counted if it was accepted, and not otherwise.
+fn enter_against_close() {
+    let door = door(Overflow::Block);
+    let writer = {
+        let door = door.clone();
+        thread::spawn(move || write(&door, 1).is_ok())
+    };
+    door.close();
+    let counted = door.ledger().accepted;
+    let accepted = u64::from(writer.join().unwrap());
+    assert_eq!((counted, door.ledger().accepted), (accepted, accepted), "the count at the close is final");
+    assert!(write(&door, 2).is_err());
+}
+
+/// Tries once, and gives up its place in line.
+fn try_once(door: &Door, event: u32) -> bool {
+    let (waker, clock) = (Waker::from(Arc::new(Bell::default())), Clock::system());
+    let mut delivery = Delivery::resume_with(&waker, &clock, EventId(0), Journey::default());
+    match door.enter_cloned(&event, &mut delivery, &Nobody) {
+        Ok(entered) => {
+            entered.into_iter().for_each(|(event, note)| door.intake.push(event, note));
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+/// Two writers in line, of whom one gives up while the drain makes room: the other does not wait beside the free place.
+fn waiter_gives_up() {
+    let door = door(Overflow::Block);
+    write(&door, 1).unwrap();
+    let stays = {
+        let door = door.clone();
+        thread::spawn(move || write(&door, 2).unwrap())
+    };
+    let drain = {
+        let door = door.clone();
+        thread::spawn(move || drain_one(&door))
+    };
+    if try_once(&door, 3) {
+        // It got the place: the other gets the next one.
+        drain.join().unwrap();
+        while door.ledger().delivered < 2 {
+            if let Some(parcel) = door.intake.pop() {
+                door.settle(None, parcel.note);
+            } else {
+                thread::yield_now();
+            }
+        }
+    } else {
+        drain.join().unwrap();
+    }
+    stays.join().unwrap();
 }
 
 /// A writer finds no room while the queue is closed: it is let go.

@@ -14,31 +14,15 @@ use crate::broadcaster::Broadcaster;
 use crate::clock::{Clock, ManualTime};
 use crate::delivery::Delivery;
 use crate::error::{CloseError, Wait, WriteError};
-use crate::intake::Intake;
 use crate::intake::entrance::Overflow;
-use crate::intake::limits::Bounds;
 use crate::pool::Pool;
 use crate::queue::Queue;
-use crate::queue::run::RunWord;
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, sink_fn};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, fence};
 use crate::wakers::WaitList;
 
 pub(super) const MODELS: &[Model] = &[
-    Model {
-        name: "turn_at_most_one_drainer",
-        // Without a pool, so that three preemptions are some seconds.
-        preemptions: Some(3),
-        run: at_most_one_drainer,
-        mutations: &[
-            mutation("queue_push_fence"),
-            mutation("queue_rest_fence"),
-            mutation("queue_rest_recheck"),
-            mutation("queue_rest_ignores_wake"),
-            mutation("queue_rest_takes_no_turn"),
-        ],
-    },
     Model {
         name: "turn_budget_is_spent",
         preemptions: Some(2),
@@ -133,55 +117,6 @@ fn counting(count: &Arc<Count>) -> impl Sink<u32> + use<> {
         count.deliver();
         Ok(())
     })
-}
-
-/// The run word and the intake of a queue whose turns are given a thread at once: that of whoever has the duty to post it.
-struct Bare {
-    intake: Intake<u32, RunWord>,
-    inside: AtomicBool,
-    delivered: AtomicU64,
-}
-
-impl Bare {
-    fn write(&self, event: u32) {
-        let note = self.intake.enter(&event).unwrap();
-        self.intake.push(event, note);
-        let run = self.intake.beside();
-        if run.is_idle() && run.wake() {
-            self.turn();
-        }
-    }
-
-    /// With a budget of one event, and another turn after it.
-    fn turn(&self) {
-        let run = self.intake.beside();
-        loop {
-            assert!(!self.inside.swap(true, Ordering::AcqRel), "two turns at once");
-            run.look();
-            let parcel = self.intake.pop();
-            if let Some(parcel) = &parcel {
-                self.delivered.fetch_add(1, Ordering::Relaxed);
-                self.intake.leave(parcel.note);
-            }
-            self.inside.store(false, Ordering::Release);
-            if parcel.is_none() && run.rest(|| self.intake.is_empty()) {
-                return;
-            }
-        }
-    }
-}
-
-/// Two writers, either of which may have to run the turn: there are never two turns at once, and no event is left.
-fn at_most_one_drainer() {
-    let intake = Intake::new(Bounds::default(), &Clock::system(), RunWord::new());
-    let bare = Arc::new(Bare { intake, inside: AtomicBool::new(false), delivered: AtomicU64::new(0) });
-    let other = {
-        let bare = bare.clone();
-        thread::spawn(move || bare.write(1))
-    };
-    bare.write(2);
-    other.join().unwrap();
-    assert_eq!(bare.delivered.load(Ordering::Relaxed), 2);
 }
 
 /// A turn whose budget is spent is followed by another, or goes idle in one.

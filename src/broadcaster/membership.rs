@@ -9,7 +9,6 @@ use crate::block;
 use crate::clock::saturating_add;
 use crate::error::WriteError;
 use crate::sink::{Sink, SinkId};
-use crate::sync::atomic::{Ordering, fence};
 use crate::sync::{lock, mutation, now};
 
 impl<E: ?Sized + 'static> Broadcaster<E> {
@@ -111,9 +110,9 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
         // Before `before`, which may be the sink's last owner.
         drop(leaving);
         if removed {
-            // Pairs with the fence in `WaitList::register`: either who waits for this sink sees that it is gone, or this sees who waits.
-            fence(Ordering::SeqCst);
-            if !self.0.waiting.is_empty() {
+            // Needs no fence: both this and `WaitList::register` take the list's lock. If this comes first, who waits for this sink sees that it is gone,
+            // otherwise it is woken.
+            if !mutation!("broadcaster_remove_wakes") {
                 self.0.waiting.wake_all();
             }
         }

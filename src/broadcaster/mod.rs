@@ -10,6 +10,7 @@
 //! |---|---|
 //! | no add or remove is lost, and who stays gets every event | `broadcaster_write_against_add`, `broadcaster_write_against_remove` |
 //! | after a waiting remove no write reaches the sink | `broadcaster_remove_waits` |
+//! | who waits for a sink that is removed goes on | `broadcaster_remove_against_hold` |
 //! | a closed sink is taken out, and counted, once | `broadcaster_evicts_once` |
 //! | what is added is closed, or refused | `broadcaster_close_against_add` |
 //! | after a close every write is refused | `broadcaster_close_against_write` |

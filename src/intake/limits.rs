@@ -153,6 +153,10 @@ impl<E> Limits<E> {
             if with > limit.max {
                 return Err(Refused::Full);
             }
+            if mutation!("bytes_bound_by_load") {
+                limit.held.fetch_add(bytes, Ordering::AcqRel);
+                return Ok(bytes);
+            }
             match limit.held.compare_exchange_weak(held, with, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return Ok(bytes),
                 Err(now) => held = now,

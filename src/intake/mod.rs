@@ -147,7 +147,9 @@ impl<E, N> Intake<E, N> {
         }
         let bytes = limits.reserve(event)?;
         if let Err(refused) = self.take_place(limits) {
-            limits.release(bytes);
+            if !mutation!("bytes_given_back") {
+                limits.release(bytes);
+            }
             return Err(refused);
         }
         Ok(limits.note(bytes))
@@ -157,7 +159,7 @@ impl<E, N> Intake<E, N> {
     fn take_place(&self, limits: &Limits<E>) -> Result<(), Refused> {
         let mut entered = self.front.entered.load(Ordering::Relaxed);
         loop {
-            if entered & CLOSED != 0 {
+            if entered & CLOSED != 0 && !mutation!("room_enter_closed_check") {
                 return Err(Refused::Closed);
             }
             // Acquire: a place counts as free only once its event's drain is over.
@@ -319,7 +321,8 @@ impl<E, N> Intake<E, N> {
         let mut left = self.back.left.load(Ordering::Acquire);
         while left & ABORTED == 0 || mutation!("queue_offer_ignores_abort") {
             // Against an abort, not an AND that comes too late to take it back.
-            match self.back.left.compare_exchange_weak(left, left & !QUIET, Ordering::AcqRel, Ordering::Acquire) {
+            let offering = if mutation!("queue_offer_is_not_quiet") { left } else { left & !QUIET };
+            match self.back.left.compare_exchange_weak(left, offering, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(now) => left = now,
             }
@@ -334,7 +337,7 @@ impl<E, N> Intake<E, N> {
 
     /// Whether nothing is being offered, after an abort: of what is pending then, nothing will be delivered.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.back.left.load(Ordering::Acquire) & QUIET != 0
+        self.back.left.load(Ordering::Acquire) & QUIET != 0 && !mutation!("queue_abort_asks_whether_quiet")
     }
 
     /// Accepts nothing from now on. The caller then wakes the drain.
@@ -343,7 +346,8 @@ impl<E, N> Intake<E, N> {
         if let Some(limits) = self.limits() {
             limits.close();
         }
-        if before & CLOSED == 0 {
+        // The first closer alone: writers who were refused since have moved the count.
+        if before & CLOSED == 0 || mutation!("queue_first_closer_counts") {
             self.back.last.store(before / ENTERED, Ordering::Release);
         }
         // Either a writer who evicts sees that it is closed and wakes the drain, or the drain that is woken next sees the eviction.

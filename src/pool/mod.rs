@@ -364,6 +364,14 @@ impl Pool {
         }
     }
 
+    /// Gives one turn to what is ready.
+    pub(crate) fn work_once(&self) {
+        let mut worker = scheduler::Worker::new(0);
+        let next = self.0.0.scheduler.next(&mut worker, None, || false);
+        let scheduler::Next::Run { task, lane, .. } = next else { unreachable!("the pool is not stopped") };
+        worker::turn(&self.0.0, &mut worker, task, lane);
+    }
+
     /// The keeper's life, until the pool is stopped.
     pub(crate) fn keep(&self) {
         keeper::run(&self.0.0);

@@ -194,8 +194,10 @@ impl<T> Scheduler<T> {
         }
         // Everyone who was parked has found work by itself. Others have posted meanwhile and left it to us: look again.
         self.sleep.fetch_sub(SEARCHING, Ordering::AcqRel);
-        // Pairs with the fence in `post_all`.
-        fence(Ordering::SeqCst);
+        // Pairs with the fence in `post_all`: either that poster sees that nobody searches, or its task is found here.
+        if !mutation!("pool_failed_wake_fence") {
+            fence(Ordering::SeqCst);
+        }
         mutation!("pool_failed_wake_recheck") || !self.has_work()
     }
 
@@ -223,7 +225,9 @@ impl<T> Scheduler<T> {
             worker.searching = false;
             self.sleep.fetch_sub(SEARCHING, Ordering::AcqRel);
             // Before it runs the task, which may block: whoever posted while this worker searched has left the rest to it.
-            fence(Ordering::SeqCst);
+            if !mutation!("pool_hand_on_fence") {
+                fence(Ordering::SeqCst);
+            }
             if !mutation!("pool_hand_on") && self.has_work() {
                 self.wake_one();
             }
@@ -270,7 +274,7 @@ impl<T> Scheduler<T> {
             }
         }
         let task = self.slow.pop();
-        if task.is_none() {
+        if task.is_none() && !mutation!("pool_slot_for_nothing") {
             self.slow_running.fetch_sub(1, Ordering::AcqRel);
         }
         task
@@ -302,7 +306,7 @@ impl<T> Scheduler<T> {
         let searched = if worker.searching { SEARCHING } else { 0 };
         worker.searching = false;
         worker.parked = true;
-        // One step: no moment in which this worker neither searches nor can be woken.
+        // In one step because that is cheaper. Two would do as well, in either order: both are before the fence.
         self.sleep.fetch_add(IDLE - searched, Ordering::AcqRel);
         // Pairs with the fence in `post`.
         if !mutation!("pool_park_fence") {
@@ -313,6 +317,13 @@ impl<T> Scheduler<T> {
         if (work || stopped) && self.unpark_myself(bits, bit) {
             return false;
         }
+        self.stay_parked(worker, keep, expired)
+    }
+
+    /// Until somebody has claimed to wake this worker, which then searches. Whether its time is over instead.
+    fn stay_parked(&self, worker: &mut Worker, keep: Option<Duration>, expired: &impl Fn() -> bool) -> bool {
+        let bits = &self.parked[worker.place / 64];
+        let bit = 1 << (worker.place % 64);
         // Cleared by whoever wakes this worker; an unpark without that is a leftover.
         while bits.load(Ordering::Acquire) & bit != 0 {
             self.places[worker.place].seat.park(keep);
@@ -475,6 +486,34 @@ impl<T> Scheduler<T> {
     /// No model asks.
     pub(crate) fn waiting(&self) -> [usize; 2] {
         [0; 2]
+    }
+
+    /// As if a worker had been about to park, and had just taken its bit back.
+    pub(crate) fn seem_waking(&self) {
+        self.sleep.fetch_add(IDLE, Ordering::AcqRel);
+    }
+
+    /// What a poster does whose task somebody else has taken by now.
+    pub(crate) fn wake_in_vain(&self) {
+        self.wake_one();
+    }
+
+    /// As if the worker had been woken.
+    pub(crate) fn seem_searching(&self, worker: &mut Worker) {
+        self.sleep.fetch_add(SEARCHING, Ordering::AcqRel);
+        worker.searching = true;
+    }
+
+    /// As if a worker had parked at `place`.
+    pub(crate) fn seem_asleep(&self, place: usize) {
+        self.parked[0].fetch_or(1 << place, Ordering::AcqRel);
+        self.sleep.fetch_add(IDLE, Ordering::AcqRel);
+    }
+
+    /// What that worker does next.
+    pub(crate) fn next_asleep(&self, worker: &mut Worker) -> Next<T> {
+        self.stay_parked(worker, None, &|| false);
+        self.next(worker, None, || false)
     }
 
     /// A parked worker goes on.

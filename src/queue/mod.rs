@@ -85,13 +85,18 @@
 //! | step | model |
 //! |---|---|
 //! | (W) against (T), and the last look | `queue_two_writers`, `turn_at_most_one_drainer` |
-//! | a write against a close | `queue_write_against_close` |
+//! | a write against a close | `queue_write_against_close`, `room_enter_against_close` |
 //! | close from two threads, each gets the report | `queue_close_from_two_threads` |
-//! | an abort against `left`, `QUIET` | `queue_abort_against_turn`, `queue_abort_against_drain` |
+//! | an abort against `left` | `queue_abort_against_turn`, `queue_abort_against_drain` |
+//! | `QUIET`: what is in flight | `queue_abort_after_an_event`, `queue_abort_after_a_hold`, `queue_abort_while_abandoning` |
+//! | `last` is the first closer's | `queue_two_closers_against_write` |
+//! | the orderings of `run` | `turn_finds_what_it_was_woken_for` |
 //! | budget spent, then again | `turn_budget_is_spent` |
 //! | hold, against a waker, a timer, a write, room | `turn_hold_against_waker`, `turn_timer_against_write_against_room` |
 //! | a queue before a queue, closing | `turn_chained_close` |
 //! | waiting for room, the exact bound | `room_writer_against_drain`, `room_writer_against_close`, `room_two_writers_one_place` |
+//! | a wake for room is handed on | `room_waiter_gives_up` |
+//! | bytes: the exact bound, what is given back, room for two | `bytes_bound_is_exact`, `bytes_given_back`, `bytes_room_for_two` |
 //! | (C) against (V), the end of the shed | `room_evict_against_close`, `room_shed_against_close` |
 //! | the reference to itself | asserted in `wake_into`, in all of these |
 

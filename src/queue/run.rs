@@ -11,9 +11,10 @@
 //! The race that matters: the drain finds nothing and goes idle while a writer pushes. The drain goes idle, fences, looks
 //! once more; the writer pushes, fences, looks at the word. Both fences are in one total order, so one of the two sees the other.
 
-// All steps of the word are AcqRel: whoever gets the turn sees what the one who woke it, or had the turn before, did. The looks are Relaxed after a fence.
+// Orderings. Whoever wakes, and a turn that ends, releases what it has done; `look` acquires it. All steps are read-modify-writes, so that none hides an earlier
+// one's release. The looks are Relaxed after a fence, and so is the step that takes the turn back: `look` follows.
 use crate::sync::atomic::{AtomicUsize, Ordering, fence};
-use crate::sync::mutation;
+use crate::sync::{mutation, ordering};
 
 const IDLE: usize = 0;
 const ACTIVE: usize = 1;
@@ -36,13 +37,13 @@ impl RunWord {
 
     /// Something happened. Whether the caller must post the mailbox.
     pub(crate) fn wake(&self) -> bool {
-        self.0.fetch_or(ACTIVE | WAKE, Ordering::AcqRel) & ACTIVE == 0
+        let before = self.0.fetch_or(ACTIVE | WAKE, ordering!(Release, "queue_wake_ordering"));
+        before & ACTIVE == 0 || mutation!("queue_wake_posts_once")
     }
 
-    /// The turn looks at everything from here on.
+    /// The turn looks at everything from here on, and finds what the wakers did before, and the turn before this one.
     pub(crate) fn look(&self) {
-        // AcqRel: takes over what the wakers did before.
-        self.0.fetch_and(!(WAKE | HOLD), Ordering::AcqRel);
+        self.0.fetch_and(!(WAKE | HOLD), ordering!(Acquire, "queue_look_ordering"));
     }
 
     /// Ends the turn until a timer or a waker. `false`: something has happened meanwhile, look again.
@@ -51,13 +52,15 @@ impl RunWord {
             self.0.store(HOLD, Ordering::Release);
             return true;
         }
-        self.0.compare_exchange(ACTIVE, HOLD, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        let release = ordering!(Release, "queue_hold_ordering");
+        self.0.compare_exchange(ACTIVE, HOLD, release, Ordering::Relaxed).is_ok()
     }
 
     /// Ends the turn until the next write, if `is_empty` still holds afterwards. `false`: look again.
     pub(crate) fn rest(&self, is_empty: impl FnOnce() -> bool) -> bool {
         let wake_seen = !mutation!("queue_rest_ignores_wake");
-        if self.0.compare_exchange(ACTIVE, IDLE, Ordering::AcqRel, Ordering::Acquire).is_err() && wake_seen {
+        // Release, though a fence follows: a writer that sees the word between the two has the next turn. Loom puts nobody between them.
+        if self.0.compare_exchange(ACTIVE, IDLE, Ordering::Release, Ordering::Relaxed).is_err() && wake_seen {
             return false;
         }
         if !wake_seen {
@@ -73,6 +76,6 @@ impl RunWord {
         if mutation!("queue_rest_takes_no_turn") {
             return false;
         }
-        self.0.compare_exchange(IDLE, ACTIVE, Ordering::AcqRel, Ordering::Acquire).is_err()
+        self.0.compare_exchange(IDLE, ACTIVE, Ordering::Relaxed, Ordering::Relaxed).is_err()
     }
 }

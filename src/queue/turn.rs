@@ -92,7 +92,7 @@ fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, pace: 
             Offer::NotReady(until, journey) => {
                 pace.stop_waiting(attempts(&journey) > tried);
                 drain.held = Some(Held { parcel, journey });
-                if sealed {
+                if sealed && !mutation!("queue_held_is_quiet") {
                     intake.end_offer();
                 }
                 mailbox.set_timer(drain, until);
@@ -115,7 +115,9 @@ fn attempts(journey: &Journey) -> u32 {
 
 /// It is aborted.
 fn abandon<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>) -> Stop {
-    mailbox.entrance.intake.end_offer();
+    if !mutation!("queue_abandoning_is_quiet") {
+        mailbox.entrance.intake.end_offer();
+    }
     mailbox.abandon(drain);
     Stop::Empty
 }

@@ -3,7 +3,7 @@
 //! The switch is a cfg of this crate's own, `sinkworks_loom`, so that a `--cfg loom` meant for another crate changes nothing here.
 //!
 //! [`mutation!`] marks a step that a protocol needs. In a normal build it is the constant `false`; a model may switch one on and must
-//! then fail.
+//! then fail. [`ordering!`] does the same for the ordering of an atomic step, which is then `Relaxed`.
 
 #[cfg(not(sinkworks_loom))]
 mod real;

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-pub(crate) use loom::sync::{Mutex, MutexGuard};
+pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
 pub(crate) use loom::{thread, thread_local};
 
 pub(crate) mod atomic {
@@ -33,6 +33,17 @@ macro_rules! mutation {
     };
 }
 pub(crate) use mutation;
+
+macro_rules! ordering {
+    ($ordering:ident, $name:literal) => {
+        if $crate::sync::is_mutated($name) {
+            $crate::sync::atomic::Ordering::Relaxed
+        } else {
+            $crate::sync::atomic::Ordering::$ordering
+        }
+    };
+}
+pub(crate) use ordering;
 
 pub(crate) fn spin_loop() {
     loom::thread::yield_now();

@@ -8,7 +8,7 @@ use arc_swap::ArcSwapOption;
 pub(crate) use arc_swap::ArcSwap;
 pub(crate) use crossbeam_queue::SegQueue;
 pub(crate) use scoped_tls::scoped_thread_local;
-pub(crate) use std::sync::{Mutex, MutexGuard};
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
 pub(crate) use std::{thread, thread_local};
 
 pub(crate) mod atomic {
@@ -22,6 +22,14 @@ macro_rules! mutation {
     };
 }
 pub(crate) use mutation;
+
+/// The ordering of an atomic step.
+macro_rules! ordering {
+    ($ordering:ident, $name:literal) => {
+        $crate::sync::atomic::Ordering::$ordering
+    };
+}
+pub(crate) use ordering;
 
 pub(crate) fn spin_loop() {
     std::hint::spin_loop();

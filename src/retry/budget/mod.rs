@@ -5,6 +5,8 @@
 //! - The **deposits**: each success adds `ratio`, up to a maximum. In millionths of a token, so that adding is exact. When it is full, which is the
 //!   usual case, a success only reads it.
 //! - The **reserve**: so many tokens a second, see `reserve`. Only a failure reads the clock.
+//!
+//! `ci/loom.sh budget` checks that no token is lost, or spent twice. All orderings are Relaxed: the words carry nothing but themselves.
 
 mod reserve;
 
@@ -15,6 +17,7 @@ use crate::delivery::Delivery;
 use crate::error::{BuildError, Failure};
 use crate::retry::strategy::{Proceed, RetryStrategy, Verdict};
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::mutation;
 use reserve::{MAX_PER_SECOND, Reserve};
 
 /// What a token is counted in.
@@ -56,6 +59,10 @@ impl Buckets {
     fn deposit(&self, amount: u64) {
         // A load first: a full bucket, which is the usual case, is a line that nobody writes to.
         if self.deposits.load(Ordering::Relaxed) < self.max {
+            if mutation!("budget_deposit_by_store") {
+                let saved = self.deposits.load(Ordering::Relaxed);
+                return self.deposits.store((saved + amount).min(self.max), Ordering::Relaxed);
+            }
             let add = |saved: u64| (saved < self.max).then(|| (saved + amount).min(self.max));
             let _ = self.deposits.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
         }
@@ -63,6 +70,11 @@ impl Buckets {
 
     fn take_deposit(&self) -> bool {
         let take = |saved: u64| saved.checked_sub(TOKEN);
+        if mutation!("budget_take_by_store") {
+            let rest = take(self.deposits.load(Ordering::Relaxed));
+            self.deposits.store(rest.unwrap_or(0), Ordering::Relaxed);
+            return rest.is_some();
+        }
         self.deposits.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 }
@@ -87,6 +99,7 @@ impl Withdrawal {
 impl Drop for Withdrawal {
     fn drop(&mut self) {
         match self.0.take() {
+            _ if mutation!("budget_token_put_back") => {}
             Some((buckets, TakenFrom::Deposits)) => buckets.deposit(TOKEN),
             Some((buckets, TakenFrom::Reserve)) => buckets.reserve.put_back(),
             None => {}

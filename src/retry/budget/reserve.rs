@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::mutation;
 
 const SECOND: u64 = 1_000_000_000;
 /// A token takes a microsecond to come back at least.
@@ -38,6 +39,11 @@ impl Reserve {
             let after = full_at.max(now) + interval;
             (after - now <= self.most).then_some(after)
         };
+        if mutation!("budget_reserve_by_store") {
+            let after = take(self.full_at.load(Ordering::Relaxed));
+            self.full_at.store(after.unwrap_or(u64::MAX), Ordering::Relaxed);
+            return after.is_some();
+        }
         self.full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 
