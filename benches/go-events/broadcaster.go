@@ -29,13 +29,13 @@ func idle(receivers int) round {
 	last := &reached{when: make(chan time.Time, 1)}
 	broadcaster.Add(last)
 	return func() []float64 {
+		time.Sleep(5 * time.Millisecond)
 		shared.expect(1, receivers)
 		began := time.Now()
 		broadcaster.Write(one)
 		returned := time.Since(began)
 		inAll := (<-last.when).Sub(began)
 		shared.wait()
-		time.Sleep(5 * time.Millisecond)
 		return []float64{microseconds(inAll), microseconds(returned)}
 	}
 }
@@ -48,6 +48,7 @@ func direct(receivers int) round {
 		queues[i] = events.NewQueue(sink)
 	}
 	return func() []float64 {
+		time.Sleep(5 * time.Millisecond)
 		shared.expect(1, receivers)
 		began := time.Now()
 		for _, queue := range queues {
@@ -55,7 +56,6 @@ func direct(receivers int) round {
 		}
 		took := time.Since(began)
 		shared.wait()
-		time.Sleep(5 * time.Millisecond)
 		return []float64{microseconds(took)}
 	}
 }

@@ -232,7 +232,7 @@ pub struct Qubit {
 impl Fan for Qubit {
     const NAME: &'static str = "qubit-event-bus";
     const MOST: usize = 100;
-    const SLOWER: usize = 100;
+    const SLOWER: usize = 1_000;
 
     fn open(counters: Vec<Counter>, pending: usize) -> Self {
         use qubit_event_bus::local::LocalEventBusConfig;

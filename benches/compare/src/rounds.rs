@@ -1,5 +1,11 @@
-//! Rounds that alternate. Times of one machine drift by more than contenders differ, so every contender has a turn in every round, each round
-//! begins with another one, and what is told is a median.
+//! Rounds that alternate. Times of one machine drift by more than contenders differ, so every contender has a turn in every round, and what is told is
+//! a median. The order is another one in each round, and there is a pause before each turn: who comes after a contender that is still falling asleep
+//! would be at a disadvantage.
+
+use std::time::Duration;
+
+/// Longer than any receiver spins when it has nothing to do, Go's scheduler included.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Measures itself once in a round. Setting up and warming up are not part of it.
 pub trait Contender {
@@ -37,10 +43,13 @@ impl Measured {
 pub fn alternate(contenders: &mut [Box<dyn Contender>], warm: usize, rounds: usize) -> Vec<Measured> {
     let mut all: Vec<_> =
         contenders.iter().map(|contender| Measured { name: contender.name(), rounds: Vec::new() }).collect();
-    let count = contenders.len();
+    let mut order: Vec<_> = (0..contenders.len()).collect();
+    // The same orders in every run.
+    let mut random = fastrand::Rng::with_seed(6);
     for round in 0..warm + rounds {
-        for turn in 0..count {
-            let at = (round + turn) % count;
+        random.shuffle(&mut order);
+        for &at in &order {
+            std::thread::sleep(PAUSE);
             let values = contenders[at].round();
             if round >= warm {
                 all[at].rounds.push(values);

@@ -34,12 +34,13 @@ pub fn draw(group: &Group, figures: &[Figure], file: &Path) -> Result<bool, Box<
     chart
         .configure_mesh()
         .disable_x_mesh()
+        .max_light_lines(0)
         .x_labels(columns.len() * 4)
         .x_label_formatter(&|place| label(*place, &columns))
         .y_label_formatter(&|value| format!("{value}"))
         .draw()?;
     for (number, contender) in contenders.iter().enumerate() {
-        let color = if *contender == OURS { BLACK.to_rgba() } else { Palette99::pick(number).to_rgba() };
+        let color = if *contender == OURS { BLACK.to_rgba() } else { hue(number, contenders.len()) };
         let style = color.stroke_width(if *contender == OURS { 3 } else { 1 });
         #[expect(clippy::cast_precision_loss, reason = "a few")]
         let points = columns
@@ -72,4 +73,11 @@ fn label(place: f64, columns: &[&str]) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
     let column = columns.get(nearest as usize);
     column.map_or(String::new(), |column| column.split_once('-').map_or(*column, |(_, rest)| rest).to_owned())
+}
+
+/// Colours as far from each other as can be.
+fn hue(number: usize, of: usize) -> RGBAColor {
+    #[expect(clippy::cast_precision_loss, reason = "a few")]
+    let share = number as f64 / of as f64;
+    HSLColor(share, 0.9, 0.42).to_rgba()
 }
