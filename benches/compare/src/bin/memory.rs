@@ -163,7 +163,8 @@ fn idle_queues() -> [f64; 2] {
     while queues.iter().any(|queue| queue.ledger().pending > 0) {
         settle();
     }
-    settle();
+    // Longer than a worker too many stays: so many first turns at once make the pool grow.
+    std::thread::sleep(Duration::from_secs(3));
     let used = heap() - before - own;
     print_one("s7-idle-threads", OURS, self::threads() - threads, "threads", 1.0);
     [new / f64::from(IDLE), used / f64::from(IDLE)]
