@@ -1,29 +1,74 @@
-//! sinkworks beside its peers, in one run: alternating rounds, medians, ratios.
-//!
-//! `cargo run --release -p compare` measures and prints one line per figure: scenario, contender, figure, unit, ratio (ours / theirs, below 1 is
-//! better for us). With `--check` it fails if a ratio is above what the project promises.
+//! sinkworks beside its peers, in one run: alternating rounds, medians, ratios. `ci/compare.sh` runs it with everything; alone,
+//! `cargo run --release -p compare -- --help`.
 
-mod idle;
-
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::Parser;
+use compare::figure;
+use compare::scenario::{Plan, s1_throughput, s2_latency, s3_idle, s4_fan_out, s5_broadcaster};
+
+/// Prints one line per figure: scenario, contender, figure, unit, ratio (ours / theirs, below 1 is better for us).
+#[derive(Parser)]
+struct Args {
+    /// Fewer rounds and fewer events
+    #[arg(long)]
+    quick: bool,
+    /// Only broadcasts to idle queues beside tokio, and fail if a ratio is above what the project promises
+    #[arg(long)]
+    check: bool,
+    /// The program built from benches/go-events. Without it, there is no Go in the comparison
+    #[arg(long, value_name = "PROGRAM")]
+    go: Option<PathBuf>,
+    /// Only these
+    #[arg(long, value_delimiter = ',', value_name = "SCENARIOS", default_value = "s1,s3,s4,s5,s2")]
+    only: Vec<String>,
+}
+
 fn main() -> ExitCode {
-    let check = std::env::args().any(|arg| arg == "--check");
-    println!("# {}", machine());
-    println!("scenario contender figure unit ratio");
+    let args = Args::parse();
+    if args.check {
+        println!("# {}", machine());
+        println!("scenario contender figure unit ratio");
+        return check();
+    }
+    if args.go.is_none() {
+        println!("# go-events: not measured, no program was given");
+    }
+    if cfg!(not(feature = "qubit")) {
+        println!("# qubit-event-bus: not measured, it was not built (it needs Rust 1.94 and the feature `qubit`)");
+    }
+    let plan = Plan { go: args.go, quick: args.quick };
+    for name in &args.only {
+        match name.as_str() {
+            "s1" => s1_throughput::run(&plan),
+            "s2" => s2_latency::run(&plan),
+            "s3" => s3_idle::run(&plan),
+            "s4" => s4_fan_out::run(&plan),
+            "s5" => s5_broadcaster::run(&plan),
+            _ => {
+                eprintln!("compare: there is no scenario {name} here");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// The promise of the README that `ci/test.sh` checks.
+fn check() -> ExitCode {
     let mut kept = true;
     for (queues, promised) in [(10, None), (100, None), (1_000, Some(1.5))] {
-        let figures = idle::compare(queues, 201);
-        let ratio = figures.ours / figures.tokio;
-        println!("idle-{queues} sinkworks {:.1} µs 1.00", figures.ours);
-        println!("idle-{queues} tokio-tasks {:.1} µs {ratio:.2}", figures.tokio);
-        println!("# idle-{queues}: round by round the median ratio is {:.2}", figures.round_by_round);
+        let (measured, round_by_round) = s3_idle::beside_tokio(queues, 201);
+        figure::print(&format!("s3-{queues}"), &[("", "µs")], &measured);
+        println!("# s3-{queues}: round by round the median ratio is {round_by_round:.2}");
+        let ratio = measured[0].median(0) / measured[1].median(0);
         if promised.is_some_and(|promised| ratio > promised) {
-            eprintln!("idle-{queues}: the ratio {ratio:.2} is above the promised {promised:?}");
+            eprintln!("s3-{queues}: the ratio {ratio:.2} is above the promised {promised:?}");
             kept = false;
         }
     }
-    if kept || !check { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The processor, for whoever reads the figures later.
