@@ -65,7 +65,7 @@ build_rust() {
 facts() {
     local commit changed=""
     commit=$(git rev-parse --short HEAD)
-    if [[ -n $(git status --porcelain -- src benches Cargo.lock) ]]; then
+    if [[ -n $(git status --porcelain -- src benches Cargo.lock ':!benches/README.md' ':!benches/figures') ]]; then
         changed=", with changes that are not committed"
     fi
     echo "# fact Machine: $(nproc) cores, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), Linux $(uname -r)"
