@@ -11,6 +11,7 @@
 # by apt-get where that is Debian's and this is root.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source ci/debian.sh
 
 quick=""
 write=""
@@ -36,16 +37,7 @@ install_go() {
     if command -v go >/dev/null && [[ -d $gopath/src/github.com/docker/go-events ]]; then
         return
     fi
-    if ! command -v apt-get >/dev/null || [[ $(id -u) -ne 0 ]]; then
-        echo "ci/compare.sh: Go or docker/go-events is missing, and can be installed here only on Debian as root: apt-get install golang-go" \
-            "golang-github-docker-go-events-dev golang-github-sirupsen-logrus-dev" >&2
-        return 1
-    fi
-    echo "# installing Debian's Go and docker/go-events"
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get update >&2
-    apt-get install --yes --no-install-recommends \
-        golang-go golang-github-docker-go-events-dev golang-github-sirupsen-logrus-dev >&2
+    from_debian "Go or docker/go-events" golang-go golang-github-docker-go-events-dev golang-github-sirupsen-logrus-dev >&2
     go version >&2
 }
 

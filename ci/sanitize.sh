@@ -13,6 +13,7 @@
 # SINKWORKS_STRESS_SECONDS sets how long each component is played; each pair is played once at least.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source ci/debian.sh
 
 host=x86_64-unknown-linux-gnu
 target=${CARGO_TARGET_DIR:-target}
@@ -45,9 +46,7 @@ thread() {
 
 memcheck() {
     if ! command -v valgrind >/dev/null; then
-        [[ $(id -u) -eq 0 ]] && command -v apt-get >/dev/null || cannot "valgrind is missing: install it"
-        apt-get update
-        apt-get install --yes --no-install-recommends valgrind
+        from_debian valgrind valgrind
     fi
     # Leaks are no errors here: the threads of the global pool live until the process ends.
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --error-exitcode=9 --fair-sched=yes" \

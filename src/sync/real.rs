@@ -68,6 +68,9 @@ pub(crate) fn park(timeout: Option<Duration>) {
 }
 
 /// Where a pool thread sits while it parks. The thread in a seat changes; whoever wakes it meets no lock.
+///
+/// Who unparks an empty seat wakes nobody. The two fences make up for that: either it finds the thread, or that thread, when it looks before it parks, finds what
+/// was done before the unpark. So a seat is as good as one that keeps an unpark for who comes, which is what the models have.
 #[derive(Debug, Default)]
 pub(crate) struct Seat(ArcSwapOption<Thread>);
 
@@ -75,10 +78,12 @@ impl Seat {
     /// The calling thread takes the seat.
     pub(crate) fn sit(&self) {
         self.0.store(Some(std::sync::Arc::new(thread::current())));
+        atomic::fence(atomic::Ordering::SeqCst);
     }
 
     /// Wakes whoever sits here, now or at its next park.
     pub(crate) fn unpark(&self) {
+        atomic::fence(atomic::Ordering::SeqCst);
         if let Some(thread) = &*self.0.load() {
             thread.unpark();
         }
