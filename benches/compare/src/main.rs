@@ -1,11 +1,12 @@
 //! sinkworks beside its peers, in one run: alternating rounds, medians, ratios. `ci/compare.sh` runs it with everything; alone,
 //! `cargo run --release -p compare -- --help`.
 
+mod idle;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use compare::figure;
 use compare::scenario::{Plan, s1_throughput, s2_latency, s3_idle, s4_fan_out, s5_broadcaster};
 
 /// Prints one line per figure: scenario, contender, figure, unit, ratio (ours / theirs, below 1 is better for us).
@@ -59,12 +60,13 @@ fn main() -> ExitCode {
 fn check() -> ExitCode {
     let mut kept = true;
     for (queues, promised) in [(10, None), (100, None), (1_000, Some(1.5))] {
-        let (measured, round_by_round) = s3_idle::beside_tokio(queues, 201);
-        figure::print(&format!("s3-{queues}"), &[("", "µs")], &measured);
-        println!("# s3-{queues}: round by round the median ratio is {round_by_round:.2}");
-        let ratio = measured[0].median(0) / measured[1].median(0);
+        let figures = idle::compare(queues, 201);
+        let ratio = figures.ours / figures.tokio;
+        println!("idle-{queues} sinkworks {:.1} µs 1.00", figures.ours);
+        println!("idle-{queues} tokio-tasks {:.1} µs {ratio:.2}", figures.tokio);
+        println!("# idle-{queues}: round by round the median ratio is {:.2}", figures.round_by_round);
         if promised.is_some_and(|promised| ratio > promised) {
-            eprintln!("s3-{queues}: the ratio {ratio:.2} is above the promised {promised:?}");
+            eprintln!("idle-{queues}: the ratio {ratio:.2} is above the promised {promised:?}");
             kept = false;
         }
     }

@@ -5,8 +5,8 @@
 use std::time::{Duration, Instant};
 
 use super::Plan;
-use crate::fan::{self, Fan};
-use crate::rounds::{Contender, Measured, alternate, quantile};
+use crate::fan::Fan;
+use crate::rounds::{Contender, alternate};
 use crate::tally::Tally;
 use crate::{every_fan, figure};
 
@@ -34,18 +34,6 @@ pub fn run(plan: &Plan) {
         let measured = alternate(&mut contenders, 3, plan.pick(31, 201));
         figure::print(&format!("s3-{receivers}"), &[("", "µs")], &measured);
     }
-}
-
-/// What `--check` looks at: the writer's time and tokio's, and the median of the ratios round by round.
-pub fn beside_tokio(receivers: usize, rounds: usize) -> (Vec<Measured>, f64) {
-    let mut contenders: Vec<Box<dyn Contender>> =
-        vec![Box::new(Idle::<fan::Sinkworks>::new(receivers)), Box::new(Idle::<fan::TokioTasks>::new(receivers))];
-    let measured = alternate(&mut contenders, 3, rounds);
-    // The times of a round scatter widely to one side, so this is not the ratio of the medians.
-    let mut ratios: Vec<_> =
-        measured[0].rounds.iter().zip(&measured[1].rounds).map(|(ours, theirs)| ours[0] / theirs[0]).collect();
-    let median = quantile(&mut ratios, 0.5);
-    (measured, median)
 }
 
 struct Idle<F> {
