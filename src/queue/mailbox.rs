@@ -326,7 +326,7 @@ impl<E: Send> Observe for Mailbox<E> {
         for reason in DropReason::ALL {
             out.counter(&names::QUEUE_DROPPED, &self.name, Some(reason.as_str()), ledger.dropped[reason]);
         }
-        self.timing.observe(out, &self.name);
+        self.timing.observe(out, &self.name, self.ready().pool.clock());
         if ledger.pending > 0 {
             self.timing.note_waiting(intake.entered(), self.ready().pool.clock());
         }

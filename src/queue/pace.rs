@@ -12,8 +12,8 @@
 //!
 //! A write knows nothing of all this. With `--cfg sinkworks_bare` nothing is measured: for `ci/telemetry-cost.sh`, which compares.
 
-use std::sync::TryLockError;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::mailbox::Drain;
@@ -36,23 +36,43 @@ const MEASURES: bool = !cfg!(any(sinkworks_bare, sinkworks_loom));
 /// Of this many events of a turn, one is timed.
 const TIMED: u32 = 64;
 
+/// Where times that are kept in a word begin.
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 /// What was measured, for the metrics. Written by whoever has the turn.
 #[derive(Default)]
 pub(super) struct Timing {
     wait: Histogram,
     write: Histogram,
-    /// Unix time in microseconds.
+    /// Microseconds after `EPOCH`, from 1; 0 before the first.
     last_delivery: AtomicU64,
+    /// The last one that somebody has read, and its Unix time in seconds, which stays the same.
+    told_delivery: std::sync::Mutex<(u64, f64)>,
     /// The mark of somebody who has read the metrics.
     noted: std::sync::Mutex<Option<Mark>>,
 }
 
 impl Timing {
-    pub(super) fn note_delivery(&self) {
+    /// The destination has taken an event, about then. It is made a time of the day only when somebody reads it: that would be one more look at a clock.
+    pub(super) fn note_delivery(&self, at: Instant) {
         if MEASURES {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-            self.last_delivery.store(u64::try_from(now.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            let micros = at.saturating_duration_since(*EPOCH).as_micros();
+            self.last_delivery.store(u64::try_from(micros).unwrap_or(u64::MAX).saturating_add(1), Ordering::Relaxed);
         }
+    }
+
+    /// In seconds of Unix time; 0 before the first.
+    fn last_delivery(&self, clock: &Clock) -> f64 {
+        let last = self.last_delivery.load(Ordering::Relaxed);
+        let mut told = self.told_delivery.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let micros = match last.checked_sub(1) {
+            Some(micros) if told.0 != last => micros,
+            _ => return told.1,
+        };
+        let age = clock.now().saturating_duration_since(*EPOCH).saturating_sub(Duration::from_micros(micros));
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        *told = (last, now.saturating_sub(age).as_secs_f64());
+        told.1
     }
 
     /// Sets a mark for the newest of events that wait for a turn, or in one. Where the turn has one already, it is not used.
@@ -73,12 +93,10 @@ impl Timing {
         noted.take().filter(|mark| mark.newest > gone)
     }
 
-    pub(super) fn observe(&self, out: &mut Observations, name: &Name) {
+    pub(super) fn observe(&self, out: &mut Observations, name: &Name, clock: &Clock) {
         out.histogram(&names::QUEUE_WAIT, name, &self.wait);
         out.histogram(&names::WRITE_DURATION, name, &self.write);
-        #[allow(clippy::cast_precision_loss, reason = "a time in microseconds fits for two centuries")]
-        let seconds = self.last_delivery.load(Ordering::Relaxed) as f64 / 1e6;
-        out.latest(&names::QUEUE_LAST_DELIVERY, name, seconds);
+        out.latest(&names::QUEUE_LAST_DELIVERY, name, self.last_delivery(clock));
     }
 }
 
@@ -102,13 +120,16 @@ pub(super) struct Pace<'m> {
     marked: u32,
     /// Since when the destination has the event, if it is timed.
     timed: Option<Instant>,
+    /// The last look at the clock.
+    latest: Instant,
 }
 
 impl<'m> Pace<'m> {
     /// A turn that began when the system's clock showed `began`.
     pub(super) fn new(timing: &'m Timing, clock: &'m Clock, began: Instant) -> Self {
-        let timed = MEASURES.then(|| clock.at(began));
-        let mut pace = Self { timing, clock, began, served: 0, stop: 0, marked: u32::MAX, timed };
+        let latest = if MEASURES { clock.at(began) } else { began };
+        let timed = MEASURES.then_some(latest);
+        let mut pace = Self { timing, clock, began, served: 0, stop: 0, marked: u32::MAX, timed, latest };
         pace.stop = pace.next_stop();
         pace
     }
@@ -130,6 +151,11 @@ impl<'m> Pace<'m> {
             self.served.saturating_add(ahead)
         });
         self.stop = self.next_stop();
+    }
+
+    /// The last time that it has looked at the clock: after its first event at the earliest, unless that waits.
+    pub(super) fn latest(&self) -> Instant {
+        self.latest
     }
 
     /// One more event is done with. Whether that was the last of this turn.
@@ -161,6 +187,7 @@ impl<'m> Pace<'m> {
             return;
         }
         let now = self.clock.now();
+        self.latest = now;
         // A destination that has closed is not asked any more.
         if let Some(since) = self.timed.take().filter(|_| !drain.destination_closed) {
             self.timing.write.record(now.saturating_duration_since(since));

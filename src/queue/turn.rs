@@ -38,7 +38,7 @@ pub(super) fn turn<E: Send + 'static>(mailbox: &Mailbox<E>, began: Instant) -> T
             let stop = deliver(mailbox, &mut drain, &mut pace);
             // Before a close answers: who has its report finds the time.
             if drain.delivered > delivered {
-                mailbox.timing.note_delivery();
+                mailbox.timing.note_delivery(pace.latest());
             }
             let ended = match stop {
                 Stop::Spent if mutation!("queue_spent_is_done") => return Turn::Done,
