@@ -71,7 +71,7 @@ impl Relay {
         if now() < times.end {
             return Err("relay: it has not stayed".to_owned());
         }
-        Ok(Life { job: JOB, times, accounts })
+        Ok(Life { job: JOB, retries_each_scrape: false, times, accounts })
     }
 }
 

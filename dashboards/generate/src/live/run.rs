@@ -34,6 +34,8 @@ pub(super) struct Run {
 /// What a program went through.
 pub(super) struct Life {
     pub(super) job: &'static str,
+    /// Whether it retries more often than it is scraped.
+    pub(super) retries_each_scrape: bool,
     pub(super) times: Times,
     /// What it has said at the end about its components.
     pub(super) accounts: Vec<String>,
@@ -94,7 +96,12 @@ impl Run {
             program: Api::new(&program),
             stdin: Some(stdin),
             lines,
-            life: Life { job: "outage", times: Times { began: now(), ..Times::default() }, accounts: Vec::new() },
+            life: Life {
+                job: "outage",
+                retries_each_scrape: true,
+                times: Times { began: now(), ..Times::default() },
+                accounts: Vec::new(),
+            },
             processes: vec![process, prometheus],
             folder,
         };
