@@ -92,6 +92,28 @@ impl Journey {
         self.history
     }
 
+    /// Adds a failed attempt.
+    fn record(&mut self, failure: &Failure, now: impl FnOnce() -> Instant) {
+        if let Some(history) = &mut self.history {
+            history.attempts = history.attempts.saturating_add(1);
+            history.last_error = failure.clone();
+        } else {
+            self.history = Some(Box::new(History {
+                attempts: 1,
+                first_failure: now(),
+                first_error: failure.clone(),
+                last_error: failure.clone(),
+            }));
+        }
+    }
+
+    /// Adds the failed attempt if it is the only one.
+    pub(crate) fn record_first(&mut self, failure: &Failure, clock: &Clock) {
+        if self.history.is_none() {
+            self.record(failure, || clock.now());
+        }
+    }
+
     /// Whether no stage has saved anything.
     #[must_use]
     pub fn is_at_start(&self) -> bool {
@@ -106,6 +128,15 @@ enum Holder<'a> {
     Thread,
     /// A queue, or whatever else drives sinks.
     Driver { waker: &'a Waker, clock: &'a Clock },
+}
+
+impl Holder<'_> {
+    fn now(self) -> Instant {
+        match self {
+            Self::Thread => crate::sync::now(),
+            Self::Driver { clock, .. } => clock.now(),
+        }
+    }
 }
 
 /// One event on its way: who it is, what went wrong so far, whom to wake, and what the stages saved.
@@ -175,6 +206,13 @@ impl<'a> Delivery<'a> {
         self
     }
 
+    /// Goes on with the holder's next event, when the one before has left nothing.
+    pub(crate) fn go_on_with(&mut self, id: EventId, accepted_at: Option<Instant>) {
+        debug_assert!(self.is_fresh(), "the event before has left something");
+        self.id = Some(id);
+        self.accepted_at = accepted_at;
+    }
+
     /// What is to be kept until the event is offered again.
     #[must_use]
     pub fn into_journey(self) -> Journey {
@@ -201,26 +239,14 @@ impl<'a> Delivery<'a> {
 
     /// Adds a failed attempt to the history. A retrying sink does, for each attempt of what it wraps.
     pub fn record(&mut self, failure: &Failure) {
-        if let Some(history) = &mut self.journey.history {
-            history.attempts = history.attempts.saturating_add(1);
-            history.last_error = failure.clone();
-        } else {
-            self.journey.history = Some(Box::new(History {
-                attempts: 1,
-                first_failure: self.now(),
-                first_error: failure.clone(),
-                last_error: failure.clone(),
-            }));
-        }
+        let holder = self.holder;
+        self.journey.record(failure, || holder.now());
     }
 
     /// The time now, by the clock of whoever holds the event.
     #[must_use]
     pub fn now(&self) -> Instant {
-        match self.holder {
-            Holder::Thread => crate::sync::now(),
-            Holder::Driver { clock, .. } => clock.now(),
-        }
+        self.holder.now()
     }
 
     /// What to wake when the event is worth offering again.

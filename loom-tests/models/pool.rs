@@ -40,6 +40,12 @@ pub(super) const MODELS: &[Model] = &[
         run: searching_worker_hands_on,
         mutations: &[mutation("pool_hand_on"), mutation("pool_hand_on_fence")],
     },
+    Model {
+        name: "pool_reposting_worker_hands_on",
+        preemptions: Some(3),
+        run: reposting_worker_hands_on,
+        mutations: &[mutation("pool_repost_hands_on"), mutation("pool_hand_on_fence")],
+    },
     Model { name: "pool_retire", preemptions: Some(2), run: retire, mutations: &[mutation("pool_retire_unclaimed")] },
     Model {
         name: "pool_slow_lane_leaves_a_thread",
@@ -201,6 +207,29 @@ fn blocked_worker_hands_on() {
     rig.scheduler.post(Task { id: 1, after: 2 }, Lane::Fast);
     rig.scheduler.post(task(2), Lane::Fast);
     rig.finish(3, workers);
+}
+
+/// A worker puts its own task back, and then takes a slow one, which blocks it until that task has run: the other worker, which parks meanwhile, is woken for it. The
+/// slow one woke nobody, since there was no slot for it yet.
+fn reposting_worker_hands_on() {
+    let rig = Rig::new(2);
+    let mut worker = Worker::new(0);
+    rig.scheduler.post(task(1), Lane::Slow);
+    let Next::Run { task: first, lane, .. } = rig.scheduler.next(&mut worker, None, || false) else { unreachable!() };
+    rig.scheduler.begin_turn(&worker, lane);
+    rig.scheduler.post(Task { id: 2, after: 4 }, Lane::Slow);
+    let other = rig.spawn(1, None);
+    rig.run(first);
+    rig.scheduler.end_turn(&worker);
+    rig.scheduler.repost(&mut worker, task(4), Lane::Fast);
+    worker.seem_slow_first();
+    // It goes if the other has taken both.
+    if let Next::Run { task, lane, .. } = rig.scheduler.next(&mut worker, Some(Duration::ZERO), || true) {
+        rig.scheduler.begin_turn(&worker, lane);
+        rig.run(task);
+        rig.scheduler.end_turn(&worker);
+    }
+    rig.finish(7, vec![other]);
 }
 
 /// A worker retires while a writer posts and wakes it; another worker stays.

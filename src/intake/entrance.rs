@@ -323,7 +323,7 @@ impl<E, N> Entrance<E, N> {
     /// There is room: lets the next in line try.
     #[inline]
     pub(crate) fn free_room(&self) {
-        if self.intake.is_limited() {
+        if self.intake.leaves_room() {
             // Pairs with the fence in `WaitList::register`: either the writer sees the room, or this sees the writer.
             if !mutation!("room_line_fence") {
                 fence(Ordering::SeqCst);

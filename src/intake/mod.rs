@@ -76,6 +76,8 @@ struct Back {
     last: AtomicU64,
     /// The most events inside that the drain has seen.
     high_water: AtomicU64,
+    /// Whether there are limits: the drain asks with every event, and the writers' line, where they are, is not for it to touch.
+    is_limited: bool,
 }
 
 /// An event that was inside, with its note.
@@ -89,9 +91,10 @@ impl<E, N> Intake<E, N> {
         let limits = Limits::new(bounds, clock);
         let noted = limits.as_ref().is_some_and(|limits| limits.takes_notes());
         let events = if noted { Events::Noted(SegQueue::new()) } else { Events::Plain(SegQueue::new()) };
+        let is_limited = limits.is_some();
         let front = Front { entered: AtomicU64::new(0), limits, beside };
         let zero = AtomicU64::default;
-        let back = Back { left: zero(), last: AtomicU64::new(u64::MAX), high_water: zero() };
+        let back = Back { left: zero(), last: AtomicU64::new(u64::MAX), high_water: zero(), is_limited };
         Self { front: CachePadded::new(front), back: CachePadded::new(back), events }
     }
 
@@ -222,9 +225,17 @@ impl<E, N> Intake<E, N> {
     pub(crate) fn leave(&self, note: Note) {
         // Release: what was done with the event is seen by whoever sees its place free.
         self.back.left.fetch_add(LEFT, Ordering::AcqRel);
-        if let Some(limits) = self.limits() {
-            limits.release_note(note);
+        if self.leaves_room() {
+            if let Some(limits) = self.limits() {
+                limits.release_note(note);
+            }
         }
+    }
+
+    /// The same as [`is_limited`](Self::is_limited), for the drain.
+    #[inline]
+    pub(crate) fn leaves_room(&self) -> bool {
+        self.back.is_limited
     }
 
     /// A writer has popped an event to make room. The caller then looks whether the drain waits for its end: the fence in here pairs with the one in `close`.

@@ -195,6 +195,11 @@ impl Pool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// Counts a panic that was none of a sink.
+    pub(crate) fn note_panic(&self) {
+        self.0.0.note_panic();
+    }
+
     pub(crate) fn set_timer(&self, key: u64, before: Option<Instant>, at: Instant, task: Weak<dyn Task>) {
         self.0.0.keeper.set_timer(key, before, at, task);
     }

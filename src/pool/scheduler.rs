@@ -71,6 +71,8 @@ pub(crate) struct Worker {
     searching: bool,
     /// It was parked since its last task, or has had none.
     parked: bool,
+    /// It has put its own task back, and has looked for no sleeper.
+    reposted: bool,
     picks: u32,
 }
 
@@ -78,6 +80,14 @@ impl Worker {
     pub(crate) fn new(place: usize) -> Self {
         // As if it had been parked: a worker that finds tasks when it begins, and nobody else parked, is as much the last one as one that wakes up.
         Self { place, parked: !mutation!("pool_new_worker_watches"), ..Self::default() }
+    }
+}
+
+#[cfg(sinkworks_loom)]
+impl Worker {
+    /// As if it had taken fast tasks for a while, so that it looks for a slow one next.
+    pub(crate) fn seem_slow_first(&mut self) {
+        self.picks = SLOW_FIRST - 1;
     }
 }
 
@@ -130,19 +140,11 @@ impl<T> Scheduler<T> {
         }
     }
 
-    /// Makes `task` ready. Takes no lock; makes a system call only if it is the one that wakes a parked worker.
-    pub(crate) fn post(&self, task: T, lane: Lane) {
-        self.post_all([(task, lane)]);
-    }
-
-    /// The same for many, with at most one wake.
+    /// Makes tasks ready. Takes no lock; makes a system call only if it is the one that wakes a parked worker, at most one.
     pub(crate) fn post_all(&self, tasks: impl IntoIterator<Item = (T, Lane)>) {
         let mut any_fast = false;
         for (task, lane) in tasks {
-            match lane {
-                Lane::Fast => self.fast.push(task),
-                Lane::Slow => self.slow.push(task),
-            }
+            self.push(task, lane);
             any_fast |= lane == Lane::Fast;
         }
         // Pairs with the fence in `park`: either this sees the sleeper, or the sleeper sees the task.
@@ -152,6 +154,21 @@ impl<T> Scheduler<T> {
         if any_fast || self.has_slow_slot() {
             self.wake_one();
         }
+    }
+
+    fn push(&self, task: T, lane: Lane) {
+        match lane {
+            Lane::Fast => self.fast.push(task),
+            Lane::Slow => self.slow.push(task),
+        }
+    }
+
+    /// Makes the task ready again that this worker has just run. It wakes nobody, since the worker itself looks for work next: a queue that is never empty
+    /// would otherwise have its drain, and the events, move from one processor to another all the time. If it is not this task that the worker takes next, it
+    /// [looks for a sleeper](Self::found) then.
+    pub(crate) fn repost(&self, worker: &mut Worker, task: T, lane: Lane) {
+        worker.reposted = true;
+        self.push(task, lane);
     }
 
     /// Wakes a parked worker, unless one is searching already or none is parked.
@@ -221,14 +238,19 @@ impl<T> Scheduler<T> {
     }
 
     fn found(&self, worker: &mut Worker, task: T, lane: Lane) -> Next<T> {
+        let hands_on = worker.searching && !mutation!("pool_hand_on");
         if worker.searching {
             worker.searching = false;
             self.sleep.fetch_sub(SEARCHING, Ordering::AcqRel);
-            // Before it runs the task, which may block: whoever posted while this worker searched has left the rest to it.
+        }
+        // Before it runs the task, which may block: whoever posted while this worker searched has left the rest to it, and so has this worker itself when it
+        // put its own task back. The fence pairs with the one in `park`.
+        if hands_on || (worker.reposted && !mutation!("pool_repost_hands_on")) {
+            worker.reposted = false;
             if !mutation!("pool_hand_on_fence") {
                 fence(Ordering::SeqCst);
             }
-            if !mutation!("pool_hand_on") && self.has_work() {
+            if self.has_work() {
                 self.wake_one();
             }
         }
@@ -305,6 +327,8 @@ impl<T> Scheduler<T> {
         bits.fetch_or(bit, Ordering::AcqRel);
         let searched = if worker.searching { SEARCHING } else { 0 };
         worker.searching = false;
+        // It fences and looks for work below.
+        worker.reposted = false;
         worker.parked = true;
         // In one step because that is cheaper. Two would do as well, in either order: both are before the fence.
         self.sleep.fetch_add(IDLE - searched, Ordering::AcqRel);
@@ -486,6 +510,10 @@ impl<T> Scheduler<T> {
     /// No model asks.
     pub(crate) fn waiting(&self) -> [usize; 2] {
         [0; 2]
+    }
+
+    pub(crate) fn post(&self, task: T, lane: Lane) {
+        self.post_all([(task, lane)]);
     }
 
     /// As if a worker had been about to park, and had just taken its bit back.

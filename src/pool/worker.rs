@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::scheduler::{Lane, Next, Worker};
 use super::{Inner, Task, Turn};
 use crate::block;
+use crate::clock::saturating_add;
 use crate::contain::contain;
 use crate::sync::now;
 
@@ -28,8 +29,8 @@ pub(super) fn run(inner: &Arc<Inner>, place: usize) {
     let above = place.checked_sub(inner.min_threads);
     let keep = above.and_then(|above| Some(inner.keep_alive.saturating_add(STAGGER * u32::try_from(above).ok()?)));
     loop {
-        let began = now();
-        let expired = || keep.is_some_and(|keep| now().saturating_duration_since(began) >= keep);
+        let until = keep.map(|keep| saturating_add(now(), keep));
+        let expired = || until.is_some_and(|until| now() >= until);
         match inner.scheduler.next(&mut worker, keep, expired) {
             Next::Run { task, lane, watch } => {
                 if watch && inner.max_threads > inner.min_threads {
@@ -66,7 +67,7 @@ pub(super) fn turn(inner: &Arc<Inner>, worker: &mut Worker, task: Arc<dyn Task>,
     let lane = if now().saturating_duration_since(began) > SLOW_TURN { Lane::Slow } else { Lane::Fast };
     task.set_lane(lane);
     if outcome == Turn::Again {
-        inner.scheduler.post(task, lane);
+        inner.scheduler.repost(worker, task, lane);
     } else if contain(|| drop(task)).is_none() {
         // It was the mailbox's last owner, and the sink's drop has panicked.
         inner.note_panic();

@@ -224,6 +224,11 @@ impl<E: Send + 'static> Mailbox<E> {
         self.limits.panics.panicked(&self.name, "sink");
     }
 
+    /// The drop of an event has panicked that was delivered.
+    pub(super) fn note_drop_panic(&self) {
+        self.ready().pool.note_panic();
+    }
+
     /// Gives up every event that is there.
     pub(super) fn abandon(&self, drain: &mut Drain<E>) {
         if let Some(Held { parcel, journey }) = drain.held.take() {

@@ -167,36 +167,28 @@ impl<'m> Pace<'m> {
 
     #[inline(never)]
     fn look<E>(&mut self, drain: &mut Drain<E>) -> bool {
+        let now = now();
         if MEASURES {
-            self.measure(drain);
+            self.measure(drain, self.clock.at(now));
         }
-        if self.served >= BUDGET
-            || (self.served.is_power_of_two()
-                && self.served > 1
-                && now().saturating_duration_since(self.began) > SLOW_TURN)
-        {
+        if self.served >= BUDGET || (self.served > 1 && now.saturating_duration_since(self.began) > SLOW_TURN) {
             return true;
         }
         self.stop = self.next_stop();
         false
     }
 
-    fn measure<E>(&mut self, drain: &mut Drain<E>) {
-        let (is_marked, begins_timed) = (self.served == self.marked, self.served % TIMED == 0);
-        if self.timed.is_none() && !is_marked && !begins_timed {
-            return;
-        }
-        let now = self.clock.now();
+    fn measure<E>(&mut self, drain: &mut Drain<E>, now: Instant) {
         self.latest = now;
         // A destination that has closed is not asked any more.
         if let Some(since) = self.timed.take().filter(|_| !drain.destination_closed) {
             self.timing.write.record(now.saturating_duration_since(since));
         }
-        if let Some(mark) = drain.mark.take_if(|_| is_marked) {
+        if let Some(mark) = drain.mark.take_if(|_| self.served == self.marked) {
             self.timing.wait.record(now.saturating_duration_since(mark.since));
             self.marked = u32::MAX;
         }
-        self.timed = begins_timed.then_some(now);
+        self.timed = (self.served % TIMED == 0).then_some(now);
     }
 
     /// The event waits: the destination, or a stage on the way to it, was not ready. If an attempt was `made` before, that took its time.

@@ -71,22 +71,31 @@ fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, pace: 
         return abandon(mailbox, drain);
     }
     loop {
-        let (parcel, journey, tried) = match drain.held.take() {
-            Some(Held { parcel, journey }) => {
-                let tried = attempts(&journey);
-                (parcel, journey, tried)
+        let is_usual = drain.held.is_none() && !sealed && !drain.destination_closed;
+        let (parcel, tried, offer) = if is_usual {
+            match run_through(mailbox, drain, pace) {
+                Run::Over(stop) => return stop,
+                Run::Aborted => return abandon(mailbox, drain),
+                Run::Interrupted(parcel, answer, journey) => (parcel, 0, judge(mailbox, drain, false, answer, journey)),
             }
-            None => match intake.pop() {
-                Some(parcel) => (parcel, Journey::default(), 0),
-                None => return Stop::Empty,
-            },
+        } else {
+            let (parcel, journey) = match drain.held.take() {
+                Some(Held { parcel, journey }) => (parcel, journey),
+                None => match intake.pop() {
+                    Some(parcel) => (parcel, Journey::default()),
+                    None => return Stop::Empty,
+                },
+            };
+            // Only a closed queue says when it offers: an abort is a close.
+            if sealed && !intake.begin_offer() {
+                drain.held = Some(Held { parcel, journey });
+                return abandon(mailbox, drain);
+            }
+            let tried = attempts(&journey);
+            let offer = offer(mailbox, drain, how, &parcel, journey);
+            (parcel, tried, offer)
         };
-        // Only a closed queue says when it offers: an abort is a close.
-        if sealed && !intake.begin_offer() {
-            drain.held = Some(Held { parcel, journey });
-            return abandon(mailbox, drain);
-        }
-        match offer(mailbox, drain, how, &parcel, journey) {
+        match offer {
             Offer::Delivered => mailbox.deliver(drain, parcel, sealed),
             Offer::Dropped(reason, what) => mailbox.lose(parcel, reason, what, sealed),
             Offer::NotReady(until, journey) => {
@@ -104,6 +113,53 @@ fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, pace: 
         }
         if pace.spend(drain) {
             return Stop::Spent;
+        }
+    }
+}
+
+/// How far the usual case went.
+enum Run<E> {
+    Over(Stop),
+    Aborted,
+    /// By an event to which the destination has not just said yes: what it answered, `None` for a panic, and what is left of the journey.
+    Interrupted(Parcel<E>, Option<Result<(), WriteError>>, Journey),
+}
+
+/// The usual case: new events of an open queue, which the destination takes at once. One delivery and one catch serve all of them, since making these
+/// costs more than a trivial sink.
+fn run_through<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, pace: &mut Pace<'_>) -> Run<E> {
+    let intake = &mailbox.entrance.intake;
+    let mut id = intake.left();
+    let mut delivery = Delivery::resume_with(&mailbox.waker, mailbox.clock(), EventId(id), Journey::default());
+    // Outside the catch: a panic must not take the event along.
+    let mut offered = None;
+    let run = contain(|| {
+        loop {
+            let Some(parcel) = intake.pop() else { return Run::Over(Stop::Empty) };
+            delivery.go_on_with(EventId(id), parcel.note.accepted);
+            let parcel = offered.insert(parcel);
+            let answer = mailbox.sink.try_write(&parcel.event, &mut delivery);
+            let Some(parcel) = offered.take() else { continue };
+            if answer.is_err() || !delivery.is_fresh() {
+                return Run::Interrupted(parcel, Some(answer), delivery.take_journey());
+            }
+            id += 1;
+            mailbox.deliver(drain, parcel, false);
+            if intake.is_aborted() && !mutation!("queue_turn_sees_abort") {
+                return Run::Aborted;
+            }
+            if pace.spend(drain) {
+                return Run::Over(Stop::Spent);
+            }
+        }
+    });
+    match (run, offered) {
+        (Some(run), _) => run,
+        (None, Some(parcel)) => Run::Interrupted(parcel, None, delivery.into_journey()),
+        // The drop of an event that was delivered.
+        (None, None) => {
+            mailbox.note_drop_panic();
+            Run::Over(Stop::Spent)
         }
     }
 }
@@ -147,13 +203,18 @@ fn offer<E: Send + 'static>(
         delivery = delivery.last_offer();
     }
     let answer = contain(|| mailbox.sink.try_write(&parcel.event, &mut delivery));
-    if let Some(Err(WriteError::Failed(failure))) = &answer {
-        // Where no stage repeats, none has noted the failure.
-        if delivery.history().is_none() {
-            delivery.record(failure);
-        }
-    }
     let journey = delivery.into_journey();
+    judge(mailbox, drain, last, answer, journey)
+}
+
+/// What an answer comes to; `None` is a panic.
+fn judge<E: Send + 'static>(
+    mailbox: &Mailbox<E>,
+    drain: &mut Drain<E>,
+    last: bool,
+    answer: Option<Result<(), WriteError>>,
+    mut journey: Journey,
+) -> Offer {
     match answer {
         Some(Ok(())) => {
             // The usual journey has nothing in it.
@@ -176,6 +237,8 @@ fn offer<E: Send + 'static>(
                 Class::Permanent => DropReason::Permanent,
                 Class::Transient | Class::Exhausted => DropReason::Exhausted,
             };
+            // Where no stage repeats, none has noted the failure.
+            journey.record_first(&failure, mailbox.clock());
             Offer::Dropped(reason, settled(journey, 0))
         }
         None => {
