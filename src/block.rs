@@ -77,6 +77,7 @@ pub(crate) fn write<T>(mut offer: impl FnMut(&mut Delivery<'_>) -> Result<T, Wri
     let mut delivery = Delivery::from_thread();
     loop {
         match offer(&mut delivery) {
+            Ok(answer) => return Ok(answer),
             Err(WriteError::NotReady(wait)) if !on_worker() => park(wait.until),
             Err(WriteError::NotReady(wait)) => {
                 // By the system's clock, since none is at hand here. On a pool whose clock is manual that time may be over already, or not
@@ -84,7 +85,7 @@ pub(crate) fn write<T>(mut offer: impl FnMut(&mut Delivery<'_>) -> Result<T, Wri
                 let again = Wait { until: Some(saturating_add(now(), AGAIN)) };
                 return Err(WriteError::NotReady(wait.earlier(again)));
             }
-            answer => return answer,
+            Err(error) => return Err(error),
         }
     }
 }

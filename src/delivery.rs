@@ -288,8 +288,11 @@ impl<'a> Delivery<'a> {
     }
 
     /// Makes ready what was collected, and collects no longer.
+    #[inline]
     pub(crate) fn end_batch(&mut self) {
-        self.batch = None;
+        if self.batch.is_some() {
+            self.batch = None;
+        }
     }
 
     /// Whether no stage below has saved or recorded anything.
@@ -297,9 +300,14 @@ impl<'a> Delivery<'a> {
         self.journey.frame.is_empty() && self.journey.history.is_none()
     }
 
-    /// Takes out what the stages below have left, for one of several children that are called inside one [`fork`](Self::fork).
+    /// Takes out the journey, for one of several children that are called one after the other.
     pub(crate) fn take_journey(&mut self) -> Journey {
         mem::take(&mut self.journey)
+    }
+
+    /// Puts back what [`take_journey`](Self::take_journey) took.
+    pub(crate) fn put_journey(&mut self, journey: Journey) {
+        self.journey = journey;
     }
 
     /// Calls the only child with its own frame. The history stays the same.

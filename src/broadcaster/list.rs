@@ -58,9 +58,6 @@ impl<S: ?Sized> Drop for Entry<S> {
 
 /// A sink in a snapshot.
 pub(super) struct Member<E: ?Sized> {
-    /// What a broadcast calls: the sink itself, or [what is behind it](Sink::direct). A broadcast to a thousand idle sinks is a thousand cache misses
-    /// for each pointer on the way, unless the pointers lie one after the other as these do.
-    pub(super) direct: Arc<dyn Sink<E>>,
     pub(super) entry: Shared<E>,
     /// Writing to it makes a mailbox ready, and does not block.
     pub(super) is_queue: bool,
@@ -68,16 +65,7 @@ pub(super) struct Member<E: ?Sized> {
 
 impl<E: ?Sized> Clone for Member<E> {
     fn clone(&self) -> Self {
-        Self { direct: self.direct.clone(), entry: self.entry.clone(), is_queue: self.is_queue }
-    }
-}
-
-impl<E: ?Sized + 'static> Member<E> {
-    pub(super) fn new<S: Sink<E> + 'static>(id: SinkId, sink: S) -> Self {
-        let direct = sink.direct();
-        let entry = Arc::new(Entry { id, gone: Arc::default(), required: AtomicBool::new(false), sink });
-        let is_queue = direct.is_some();
-        Self { direct: direct.unwrap_or_else(|| entry.clone()), entry, is_queue }
+        Self { entry: self.entry.clone(), is_queue: self.is_queue }
     }
 }
 
@@ -91,49 +79,74 @@ impl<E: ?Sized, S: Sink<E>> Sink<E> for Entry<S> {
     }
 }
 
+/// A sink that is to be added.
+pub(super) struct NewSink<E: ?Sized> {
+    call: Arc<dyn Sink<E>>,
+    pub(super) entry: Shared<E>,
+    is_queue: bool,
+}
+
+impl<E: ?Sized + 'static> NewSink<E> {
+    pub(super) fn new<S: Sink<E> + 'static>(id: SinkId, sink: S) -> Self {
+        let direct = sink.direct();
+        let entry = Arc::new(Entry { id, gone: Arc::default(), required: AtomicBool::new(false), sink });
+        let is_queue = direct.is_some();
+        Self { call: direct.unwrap_or_else(|| entry.clone()), entry, is_queue }
+    }
+}
+
 /// One snapshot.
 pub(super) struct List<E: ?Sized> {
+    /// What a broadcast calls, in the order of the members: the sink itself, or [what is behind it](Sink::direct). A broadcast to a thousand idle sinks is a
+    /// thousand cache misses for each pointer on the way, unless the pointers lie one after the other as these do.
+    pub(super) calls: Vec<Arc<dyn Sink<E>>>,
     pub(super) members: Vec<Member<E>>,
+    /// Whether any of them is a queue.
+    pub(super) has_queues: bool,
     pub(super) closed: bool,
 }
 
 impl<E: ?Sized> Clone for List<E> {
     fn clone(&self) -> Self {
-        Self { members: self.members.clone(), closed: self.closed }
+        Self { calls: self.calls.clone(), members: self.members.clone(), ..*self }
     }
 }
 
 impl<E: ?Sized> List<E> {
     pub(super) fn empty() -> Self {
-        Self { members: Vec::new(), closed: false }
+        Self { calls: Vec::new(), members: Vec::new(), has_queues: false, closed: false }
     }
 
     pub(super) fn get(&self, id: SinkId) -> Option<&Shared<E>> {
         self.members.iter().map(|member| &member.entry).find(|entry| entry.id == id)
     }
 
-    /// With `member` at the end; unchanged if it is there already or the list is closed.
-    pub(super) fn with(self: &Arc<Self>, member: &Member<E>) -> Arc<Self> {
-        if self.closed || self.get(member.entry.id).is_some() {
+    /// With a sink at the end; unchanged if it is there already or the list is closed.
+    pub(super) fn with(self: &Arc<Self>, new: &NewSink<E>) -> Arc<Self> {
+        if self.closed || self.get(new.entry.id).is_some() {
             return self.clone();
         }
         let mut next = Self::clone(self);
-        next.members.push(member.clone());
+        next.calls.push(new.call.clone());
+        next.members.push(Member { entry: new.entry.clone(), is_queue: new.is_queue });
+        next.has_queues |= new.is_queue;
         Arc::new(next)
     }
 
     /// Without `id`; unchanged if it is not there or the list is closed.
     pub(super) fn without(self: &Arc<Self>, id: SinkId) -> Arc<Self> {
-        if self.closed || self.get(id).is_none() {
+        let Some(at) = self.members.iter().position(|member| member.entry.id == id).filter(|_| !self.closed) else {
             return self.clone();
-        }
+        };
         let mut next = Self::clone(self);
-        next.members.retain(|member| member.entry.id != id);
+        next.calls.remove(at);
+        next.members.remove(at);
+        next.has_queues = next.members.iter().any(|member| member.is_queue);
         Arc::new(next)
     }
 
     /// Closed, with its sinks.
     pub(super) fn sealed(&self) -> Self {
-        Self { members: self.members.clone(), closed: true }
+        Self { closed: true, ..self.clone() }
     }
 }

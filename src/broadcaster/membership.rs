@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Broadcaster;
-use super::list::{Gone, Member};
+use super::list::{Gone, NewSink};
 use crate::block;
 use crate::clock::saturating_add;
 use crate::error::WriteError;
@@ -20,7 +20,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
     /// [`WriteError::Closed`].
     pub fn add(&self, sink: impl Sink<E> + 'static) -> Result<SinkId, WriteError> {
         let id = sink.id().unwrap_or_else(SinkId::unique);
-        self.insert(&Member::new(id, sink))
+        self.insert(&NewSink::new(id, sink))
     }
 
     /// Adds a sink that must take every event, or the write fails: with [`WriteError::Failed`], whose [cause](crate::Failure::cause) is a
@@ -51,26 +51,26 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
     /// [`WriteError::Closed`].
     pub fn add_required(&self, sink: impl Sink<E> + 'static) -> Result<SinkId, WriteError> {
         let id = sink.id().unwrap_or_else(SinkId::unique);
-        let member = Member::new(id, sink);
-        member.entry.require();
-        self.insert(&member)
+        let new = NewSink::new(id, sink);
+        new.entry.require();
+        self.insert(&new)
     }
 
-    fn insert(&self, member: &Member<E>) -> Result<SinkId, WriteError> {
-        let id = member.entry.id;
+    fn insert(&self, new: &NewSink<E>) -> Result<SinkId, WriteError> {
+        let id = new.entry.id;
         let early = mutation!("broadcaster_add_answers_from_the_step").then(|| self.0.list.load_full());
         let before = if mutation!("broadcaster_add_in_one_step") {
             let before = self.0.list.load_full();
-            self.0.list.store(before.with(member));
+            self.0.list.store(before.with(new));
             before
         } else {
-            self.0.list.rcu(|list| list.with(member))
+            self.0.list.rcu(|list| list.with(new))
         };
         let before = early.unwrap_or(before);
         if before.closed {
             return Err(WriteError::Closed);
         }
-        if let Some(known) = before.get(id).filter(|_| member.entry.is_required()) {
+        if let Some(known) = before.get(id).filter(|_| new.entry.is_required()) {
             known.require();
         }
         Ok(id)

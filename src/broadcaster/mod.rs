@@ -236,14 +236,18 @@ impl<E: ?Sized + 'static> Sink<E> for Broadcaster<E> {
             let rest = self.offer_again(saved, event, delivery);
             return self.conclude(rest, delivery);
         }
-        self.0.read(|list| {
+        let rest = self.0.read(|list| {
             if list.closed && !mutation!("broadcaster_write_sees_the_close") {
-                return Err(WriteError::Closed);
+                return None;
             }
             self.0.writes.fetch_add(1, Ordering::Relaxed);
-            let rest = self.offer_first(&list.members, event, delivery);
-            self.conclude(rest, delivery)
-        })
+            Some(self.offer_first(list, event, delivery))
+        });
+        match rest {
+            Some(None) => Ok(()),
+            Some(Some(rest)) => self.conclude(*rest, delivery),
+            None => Err(WriteError::Closed),
+        }
     }
 
     fn poll_close(&self, how: Shutdown, waker: &Waker) -> Poll<Result<CloseReport, CloseError>> {

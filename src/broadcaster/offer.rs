@@ -11,8 +11,10 @@
 //! The broadcast fails once nobody waits any more and somebody has refused. If a repetition may help it leaves the [`Rest`] in the delivery, so that the
 //! next attempt goes only to those that may take the event then.
 
+use std::sync::Arc;
+
 use super::Broadcaster;
-use super::list::{Member, Shared};
+use super::list::{List, Shared};
 use super::required::{RequiredSinkError, SinkPanicked, transient};
 use crate::contain::contain;
 use crate::delivery::{Delivery, Journey};
@@ -28,8 +30,8 @@ use crate::wakers::Ticket;
 const AHEAD: usize = 8;
 
 /// Has the lines of the next few sinks fetched.
-fn warm<E: ?Sized>(members: &[Member<E>]) {
-    let answers = members.iter().take(AHEAD).map(|member| usize::from(member.direct.warm()));
+fn warm<E: ?Sized>(calls: &[Arc<dyn Sink<E>>]) {
+    let answers = calls.iter().take(AHEAD).map(|sink| usize::from(sink.warm()));
     std::hint::black_box(answers.sum::<usize>());
 }
 
@@ -63,39 +65,47 @@ pub(super) fn discard<T>(what: T) {
 }
 
 impl<E: ?Sized + 'static> Broadcaster<E> {
-    /// Offers an event to sinks that have not seen it. One catch for all of them: what it costs is instructions between one sink's cache misses
-    /// and the next one's, which the processor then cannot fetch at the same time.
-    pub(super) fn offer_first(&self, members: &[Member<E>], event: &E, delivery: &mut Delivery<'_>) -> Rest<E> {
-        let mut rest = Rest::default();
-        let mut next = 0;
-        while next < members.len() {
+    /// Offers an event to sinks that have not seen it. One catch for all of them, and as few instructions as can be: they come between one sink's cache
+    /// misses and the next one's, which the processor then cannot fetch at the same time. `None`: all have taken it.
+    pub(super) fn offer_first(&self, list: &List<E>, event: &E, delivery: &mut Delivery<'_>) -> Option<Box<Rest<E>>> {
+        // Each sink begins with a fresh journey, and what it leaves is taken out below.
+        let own = (!delivery.is_fresh()).then(|| delivery.take_journey());
+        let mut rest = None;
+        let mut offered = 0;
+        while offered < list.calls.len() {
             let offer = || {
-                // Fresh for each: what a sink leaves in it is taken out below.
-                delivery.fork(&mut Journey::default(), |delivery| {
-                    while let Some(Member { direct, entry, is_queue }) = members.get(next) {
-                        next += 1;
-                        if (next - 1) % AHEAD == 0 {
-                            warm(&members[next - 1..]);
-                        }
-                        if *is_queue {
-                            delivery.begin_batch();
-                        } else if !mutation!("batch_hands_over_before_other_sinks") {
-                            delivery.end_batch();
-                        }
-                        let answer = direct.try_write(event, delivery);
-                        if answer.is_err() || !delivery.is_fresh() {
-                            let journey = delivery.take_journey();
-                            self.note(entry, Some(answer), journey, &mut rest, delivery);
-                        }
+                for (at, sink) in (offered..).zip(&list.calls[offered..]) {
+                    offered = at + 1;
+                    if list.has_queues {
+                        self.collect(list, at, delivery);
                     }
-                });
+                    let answer = sink.try_write(event, delivery);
+                    if answer.is_err() || !delivery.is_fresh() {
+                        self.note_first(list, at, Some(answer), &mut rest, delivery);
+                    }
+                }
             };
             if contain(offer).is_none() {
-                self.note(&members[next - 1].entry, None, Journey::default(), &mut rest, delivery);
+                self.note_first(list, offered - 1, None, &mut rest, delivery);
             }
         }
         delivery.end_batch();
+        if let Some(own) = own {
+            delivery.put_journey(own);
+        }
         rest
+    }
+
+    /// Queues that become ready are collected; what is collected is handed over before a sink is called that may block.
+    fn collect(&self, list: &List<E>, at: usize, delivery: &mut Delivery<'_>) {
+        if list.members[at].is_queue {
+            if at % AHEAD == 0 {
+                warm(&list.calls[at..]);
+            }
+            delivery.begin_batch();
+        } else if !mutation!("batch_hands_over_before_other_sinks") {
+            delivery.end_batch();
+        }
     }
 
     /// Offers an event again: to the sinks that were not ready, or if there are none, to those that refused it and may take it now.
@@ -142,13 +152,8 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
     }
 
     /// The broadcast's own answer.
-    #[inline]
-    pub(super) fn conclude(&self, rest: Rest<E>, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
-        if rest.wait.is_none() && rest.refused.is_empty() { Ok(()) } else { Err(self.fail(rest, delivery)) }
-    }
-
     #[cold]
-    fn fail(&self, mut rest: Rest<E>, delivery: &mut Delivery<'_>) -> WriteError {
+    pub(super) fn conclude(&self, mut rest: Rest<E>, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
         if let Some(mut wait) = rest.wait {
             discard(self.0.waiting.register(&mut rest.ticket, delivery.waker()));
             // A sink that was removed before the registration has woken nobody.
@@ -156,7 +161,10 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
                 wait = wait.earlier(Wait { until: Some(delivery.now()) });
             }
             delivery.save(rest);
-            return WriteError::NotReady(wait);
+            return Err(WriteError::NotReady(wait));
+        }
+        if rest.refused.is_empty() {
+            return Ok(());
         }
         // Nobody waits for a removal.
         rest.ticket = None;
@@ -167,11 +175,24 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
         } else {
             discard(rest);
         }
-        WriteError::Failed(failure)
+        Err(WriteError::Failed(failure))
+    }
+
+    /// What a sink has answered that is offered the event for the first time, unless that is just yes.
+    #[cold]
+    fn note_first(
+        &self,
+        list: &List<E>,
+        at: usize,
+        answer: Option<Result<(), WriteError>>,
+        rest: &mut Option<Box<Rest<E>>>,
+        delivery: &mut Delivery<'_>,
+    ) {
+        let journey = delivery.take_journey();
+        self.note(&list.members[at].entry, answer, journey, rest.get_or_insert_default(), delivery);
     }
 
     /// What one sink has answered; `None` if it panicked. Panics with nothing that is the user's.
-    #[cold]
     fn note(
         &self,
         entry: &Shared<E>,
