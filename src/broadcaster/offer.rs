@@ -35,6 +35,18 @@ fn warm<E: ?Sized>(calls: &[Arc<dyn Sink<E>>]) {
     std::hint::black_box(answers.sum::<usize>());
 }
 
+/// Queues that become ready are collected; what is collected is handed over before a sink is called that may block.
+fn collect<E: ?Sized>(list: &List<E>, at: usize, delivery: &mut Delivery<'_>) {
+    if list.members[at].is_queue {
+        if at % AHEAD == 0 {
+            warm(&list.calls[at..]);
+        }
+        delivery.begin_batch();
+    } else if !mutation!("batch_hands_over_before_other_sinks") {
+        delivery.end_batch();
+    }
+}
+
 /// What is kept of an event that some sinks have not taken.
 pub(super) struct Rest<E: ?Sized> {
     /// Those that were not ready, each with its part of the journey.
@@ -77,7 +89,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
                 for (at, sink) in (offered..).zip(&list.calls[offered..]) {
                     offered = at + 1;
                     if list.has_queues {
-                        self.collect(list, at, delivery);
+                        collect(list, at, delivery);
                     }
                     let answer = sink.try_write(event, delivery);
                     if answer.is_err() || !delivery.is_fresh() {
@@ -94,18 +106,6 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
             delivery.put_journey(own);
         }
         rest
-    }
-
-    /// Queues that become ready are collected; what is collected is handed over before a sink is called that may block.
-    fn collect(&self, list: &List<E>, at: usize, delivery: &mut Delivery<'_>) {
-        if list.members[at].is_queue {
-            if at % AHEAD == 0 {
-                warm(&list.calls[at..]);
-            }
-            delivery.begin_batch();
-        } else if !mutation!("batch_hands_over_before_other_sinks") {
-            delivery.end_batch();
-        }
     }
 
     /// Offers an event again: to the sinks that were not ready, or if there are none, to those that refused it and may take it now.
