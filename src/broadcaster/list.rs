@@ -1,6 +1,6 @@
 //! The list of sinks that a broadcast reads: a snapshot that is never changed, and the pure steps from one to the next.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
 
 use crate::delivery::Delivery;
@@ -14,7 +14,8 @@ use crate::wakers::Wakers;
 /// A sink of a broadcaster.
 pub(super) struct Entry<S: ?Sized> {
     pub(super) id: SinkId,
-    pub(super) gone: Arc<Gone>,
+    /// Made when it is removed.
+    gone: OnceLock<Arc<Gone>>,
     /// Whether writes fail without it. It is only ever set, with Release against the Acquire of a write: what came before `add_required` is seen.
     required: AtomicBool,
     pub(super) sink: S,
@@ -37,6 +38,11 @@ impl Gone {
 }
 
 impl<S: ?Sized> Entry<S> {
+    /// What tells when no snapshot has it any more, for whoever removes it and so has it still.
+    pub(super) fn leave(&self) -> &Arc<Gone> {
+        self.gone.get_or_init(Arc::default)
+    }
+
     pub(super) fn require(&self) {
         self.required.store(true, Ordering::Release);
     }
@@ -49,9 +55,11 @@ impl<S: ?Sized> Entry<S> {
 impl<S: ?Sized> Drop for Entry<S> {
     fn drop(&mut self) {
         // Release: whoever sees it gone sees all that the last write did.
-        self.gone.gone.store(true, Ordering::Release);
-        if !mutation!("broadcaster_gone_wakes") {
-            self.gone.wakers.wake_all();
+        if let Some(gone) = self.gone.get() {
+            gone.gone.store(true, Ordering::Release);
+            if !mutation!("broadcaster_gone_wakes") {
+                gone.wakers.wake_all();
+            }
         }
     }
 }
@@ -89,7 +97,7 @@ pub(super) struct NewSink<E: ?Sized> {
 impl<E: ?Sized + 'static> NewSink<E> {
     pub(super) fn new<S: Sink<E> + 'static>(id: SinkId, sink: S) -> Self {
         let direct = sink.direct();
-        let entry = Arc::new(Entry { id, gone: Arc::default(), required: AtomicBool::new(false), sink });
+        let entry = Arc::new(Entry { id, gone: OnceLock::new(), required: AtomicBool::new(false), sink });
         let is_queue = direct.is_some();
         Self { call: direct.unwrap_or_else(|| entry.clone()), entry, is_queue }
     }

@@ -101,7 +101,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
         } else {
             self.0.list.rcu(|list| list.without(id))
         };
-        let gone = before.get(id).filter(|_| !before.closed).map(|entry| Arc::downgrade(&entry.gone));
+        let gone = before.get(id).filter(|_| !before.closed).map(|entry| Arc::downgrade(entry.leave()));
         let removed = gone.is_some();
         if let Some(gone) = gone.filter(|_| !mutation!("broadcaster_notes_who_leaves")) {
             leaving.retain(|(_, gone)| gone.strong_count() > 0);
