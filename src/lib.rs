@@ -143,7 +143,7 @@ pub use filter::Filter;
 pub use intake::entrance::{Overflow, SendError};
 pub use intake::limits::EventTooLarge;
 pub use ledger::{DropReason, Dropped, Ledger};
-pub use pool::{Pool, PoolBuilder, PoolStats};
+pub use pool::{Pool, PoolBuilder, PoolStats, WaitStrategy};
 pub use queue::{Queue, QueueBuilder};
 pub use receipt::{Acknowledged, Acknowledgement, Outcome, Receipt, ReceiptError, Tracked, Untracked};
 pub use retry::{

@@ -8,6 +8,7 @@ use loom::thread;
 
 use super::queue::Bell;
 use super::{Model, mutation};
+use crate::pool::WaitStrategy;
 use crate::pool::keeper::Keeper;
 use crate::pool::scheduler::{Lane, Next, Scheduler, Worker};
 use crate::pool::{Pool, Task, Turn};
@@ -48,7 +49,7 @@ pub(super) const MODELS: &[Model] = &[
 
 /// A worker takes the last slot and arms the keeper while it disarms itself: in the end it is armed.
 fn arm_against_disarm() {
-    let scheduler = Arc::new(Scheduler::new(2));
+    let scheduler = Arc::new(Scheduler::new(2, WaitStrategy::Park));
     (0..2).for_each(|_| scheduler.add_thread());
     scheduler.seem_parked();
     scheduler.post(1, Lane::Slow);
@@ -70,7 +71,7 @@ fn arm_against_disarm() {
 
 /// The last parked worker wakes up and arms the keeper while it disarms itself: in the end it is armed.
 fn last_awake_arms() {
-    let scheduler = Arc::new(Scheduler::<u32>::new(1));
+    let scheduler = Arc::new(Scheduler::<u32>::new(1, WaitStrategy::Park));
     scheduler.add_thread();
     scheduler.seem_parked();
     let keeper = Arc::new(Keeper::default());
@@ -89,7 +90,7 @@ fn last_awake_arms() {
 
 /// A worker goes, and a slot with it, while another takes a slot, the last one then: one of the two has the keeper watch.
 fn retire_against_last_slot() {
-    let scheduler = Arc::new(Scheduler::new(3));
+    let scheduler = Arc::new(Scheduler::new(3, WaitStrategy::Park));
     (0..3).for_each(|_| scheduler.add_thread());
     scheduler.seem_parked();
     scheduler.post(1, Lane::Slow);

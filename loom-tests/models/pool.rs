@@ -8,6 +8,7 @@ use loom::sync::Condvar;
 use loom::thread;
 
 use super::{Model, Mutation, mutation};
+use crate::pool::WaitStrategy;
 use crate::pool::scheduler::{Lane, Next, Scheduler, Worker};
 use crate::sync::{Mutex, lock};
 
@@ -66,6 +67,12 @@ pub(super) const MODELS: &[Model] = &[
         mutations: &[mutation("pool_stop_clears_bits"), mutation("pool_park_sees_stop")],
     },
     Model {
+        name: "pool_polling_worker_finds",
+        preemptions: Some(2),
+        run: polling_worker_finds,
+        mutations: &[mutation("pool_poll_looks")],
+    },
+    Model {
         name: "pool_call_slow_against_end",
         preemptions: Some(2),
         run: call_slow,
@@ -98,7 +105,11 @@ const fn task(id: u32) -> Task {
 
 impl Rig {
     fn new(workers: usize) -> Arc<Self> {
-        let rig = Self { scheduler: Scheduler::new(workers), done: Mutex::new(0), changed: Condvar::new() };
+        Self::waiting(workers, WaitStrategy::Park)
+    }
+
+    fn waiting(workers: usize, wait: WaitStrategy) -> Arc<Self> {
+        let rig = Self { scheduler: Scheduler::new(workers, wait), done: Mutex::new(0), changed: Condvar::new() };
         (0..workers).for_each(|_| rig.scheduler.add_thread());
         Arc::new(rig)
     }
@@ -156,7 +167,7 @@ fn post_against_park() {
 /// A waker finds the only worker counted as idle, and its bit cleared: the worker has woken by itself. Meanwhile it parks again, and a writer leaves its task to
 /// the waker.
 fn failed_wake() {
-    let scheduler = Arc::new(Scheduler::new(1));
+    let scheduler = Arc::new(Scheduler::new(1, WaitStrategy::Park));
     scheduler.add_thread();
     scheduler.seem_waking();
     let worker = {
@@ -181,7 +192,7 @@ fn takes_one<T>(next: &Next<T>) {
 
 /// A worker that was woken finds a task while another is posted, which it will not run itself: somebody wakes the parked one.
 fn searching_worker_hands_on() {
-    let scheduler = Arc::new(Scheduler::new(2));
+    let scheduler = Arc::new(Scheduler::new(2, WaitStrategy::Park));
     (0..2).for_each(|_| scheduler.add_thread());
     let mut woken = Worker::new(0);
     scheduler.seem_asleep(1);
@@ -254,7 +265,7 @@ fn slow_lane() {
 
 /// Two workers see one slow task, and there is a slot for each: who finds it gone gives its slot back.
 fn slot_for_nothing() {
-    let scheduler = Arc::new(Scheduler::new(3));
+    let scheduler = Arc::new(Scheduler::new(3, WaitStrategy::Park));
     (0..3).for_each(|_| scheduler.add_thread());
     scheduler.post((), Lane::Slow);
     let look = |place| {
@@ -280,6 +291,18 @@ fn stop() {
     let rig = Rig::new(2);
     let workers = vec![rig.spawn(0, None), rig.spawn(1, None)];
     rig.finish(0, workers);
+}
+
+/// Nobody wakes a worker that polls. It finds what two writers post by itself.
+fn polling_worker_finds() {
+    let rig = Rig::waiting(1, WaitStrategy::Poll { interval: Duration::from_micros(1) });
+    let worker = rig.spawn(0, None);
+    let writer = {
+        let rig = rig.clone();
+        thread::spawn(move || rig.scheduler.post(task(1), Lane::Fast))
+    };
+    rig.scheduler.post(task(2), Lane::Fast);
+    rig.finish(3, vec![worker, writer]);
 }
 
 /// The keeper calls a turn slow that is about to end, while a slow task is posted: it finds no slot, or one that was taken for nothing. It runs in

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::keeper::Keeper;
 use super::scheduler::Scheduler;
+use super::wait::WaitStrategy;
 use super::{Inner, NO_KEEPER, NO_WORKERS, Owner, Pool};
 use crate::clock::Clock;
 use crate::error::BuildError;
@@ -25,6 +26,7 @@ pub struct PoolBuilder {
     threads: Option<usize>,
     max_threads: Option<usize>,
     keep_alive: Duration,
+    wait: WaitStrategy,
     clock: Clock,
 }
 
@@ -35,6 +37,7 @@ impl PoolBuilder {
             threads: None,
             max_threads: None,
             keep_alive: Duration::from_secs(1),
+            wait: WaitStrategy::default(),
             clock: Clock::system(),
         }
     }
@@ -65,6 +68,12 @@ impl PoolBuilder {
         self
     }
 
+    /// How workers wait that have nothing to do. Default: [`WaitStrategy::Park`].
+    pub fn wait_strategy(mut self, wait: WaitStrategy) -> Self {
+        self.wait = wait;
+        self
+    }
+
     /// The clock that retries and deadlines go by. Default: the system's monotonic clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
@@ -76,7 +85,7 @@ impl PoolBuilder {
     /// # Errors
     ///
     /// [`BuildError::Name`]; [`BuildError::Zero`] for no thread at all; [`BuildError::TooLarge`] above 10,000 threads; [`BuildError::Below`] for a maximum
-    /// below the minimum; [`BuildError::Thread`] if not even the least threads could be started.
+    /// below the minimum; [`BuildError::OutOfRange`] for the times of a [`WaitStrategy`]; [`BuildError::Thread`] if not even the least threads could be started.
     pub fn build(self) -> Result<Pool, BuildError> {
         let name = Name::given(&self.name)?;
         let (threads, max_threads) = (self.threads.unwrap_or(1), self.max_threads.unwrap_or(1));
@@ -91,6 +100,7 @@ impl PoolBuilder {
         if self.threads.is_some() && self.max_threads.is_some_and(|max| max < threads) {
             return Err(BuildError::Below { option: "max_threads", other: "threads" });
         }
+        self.wait.check()?;
         let pool = self.assemble(name);
         pool.0.0.start().map_err(|error| BuildError::Thread(error.kind()))?;
         Ok(pool)
@@ -103,7 +113,7 @@ impl PoolBuilder {
         let max_threads = self.max_threads.unwrap_or_else(|| DEFAULT_MAX_THREADS.max(min_threads));
         let inner = Arc::new_cyclic(|this: &Weak<Inner>| Inner {
             name,
-            scheduler: Scheduler::new(max_threads),
+            scheduler: Scheduler::new(max_threads, self.wait),
             keeper: Keeper::default(),
             clock: self.clock,
             min_threads,

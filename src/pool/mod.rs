@@ -17,6 +17,10 @@ mod keeper;
 #[cfg(sinkworks_loom)]
 pub(crate) mod keeper;
 pub(crate) mod scheduler;
+#[cfg(not(sinkworks_loom))]
+mod wait;
+#[cfg(sinkworks_loom)]
+pub(crate) mod wait;
 mod worker;
 
 use std::fmt;
@@ -37,6 +41,7 @@ pub use builder::PoolBuilder;
 use keeper::Keeper;
 pub(crate) use scheduler::Lane;
 use scheduler::Scheduler;
+pub use wait::WaitStrategy;
 pub(crate) use worker::SLOW_TURN;
 
 /// What a turn has left behind.

@@ -8,14 +8,15 @@
 //! before; `sleep` and `parked` need it for the proof in PROTOCOL.md, `slow_running` and `threads` so that a slot and what was done before it is given back are seen
 //! together, `turn` for the keeper. Acquire loads are of words that were moved so. Relaxed loads are first looks, or follow a fence.
 //!
-//! Nothing here knows what a task is, starts a thread, or reads a clock.
+//! Nothing here knows what a task is, or starts a thread.
 
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
+use super::wait::WaitStrategy;
 use crate::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
-use crate::sync::{Seat, SegQueue, mutation, spin_loop};
+use crate::sync::{Seat, SegQueue, mutation, now, spin_loop};
 
 /// The sleep word: how many workers search in the lower half, how many are parked in the upper.
 const SEARCHING: u64 = 1;
@@ -31,11 +32,10 @@ fn idle(word: u64) -> u64 {
 
 /// How often a worker that has run out of work looks again before it parks, and how long it rests between two looks: together some 5 µs, about
 /// what a wake costs the one who posts. Between two looks it leaves the ready list's cache lines to the writers.
-#[cfg(not(sinkworks_loom))]
 const SEARCHES: u32 = 16;
-#[cfg(sinkworks_loom)]
-const SEARCHES: u32 = 0;
 const SEARCH_REST: u32 = 16;
+/// A model's workers do not search: what happens while one does is modelled by itself.
+const SEARCH: bool = !cfg!(sinkworks_loom);
 
 /// Every so many tasks a worker looks into the slow lane first, so that a busy fast lane cannot starve it.
 const SLOW_FIRST: u32 = 16;
@@ -118,10 +118,11 @@ pub(crate) struct Scheduler<T> {
     slow_running: AtomicUsize,
     wakeups: AtomicU64,
     stop: AtomicUsize,
+    wait: WaitStrategy,
 }
 
 impl<T> Scheduler<T> {
-    pub(crate) fn new(places: usize) -> Self {
+    pub(crate) fn new(places: usize, wait: WaitStrategy) -> Self {
         let place = || Place {
             seat: Seat::default(),
             turns: [AtomicU64::new(0), AtomicU64::new(0)],
@@ -137,15 +138,20 @@ impl<T> Scheduler<T> {
             slow_running: AtomicUsize::new(0),
             wakeups: AtomicU64::new(0),
             stop: AtomicUsize::new(0),
+            wait,
         }
     }
 
-    /// Makes tasks ready. Takes no lock; makes a system call only if it is the one that wakes a parked worker, at most one.
+    /// Makes tasks ready. Takes no lock; makes a system call only if it is the one that wakes a parked worker, at most one. Where workers poll it wakes
+    /// nobody: every worker that waits looks by itself.
     pub(crate) fn post_all(&self, tasks: impl IntoIterator<Item = (T, Lane)>) {
         let mut any_fast = false;
         for (task, lane) in tasks {
             self.push(task, lane);
             any_fast |= lane == Lane::Fast;
+        }
+        if matches!(self.wait, WaitStrategy::Poll { .. }) {
+            return;
         }
         // Pairs with the fence in `park`: either this sees the sleeper, or the sleeper sees the task.
         if !mutation!("pool_post_fence") {
@@ -302,9 +308,15 @@ impl<T> Scheduler<T> {
         task
     }
 
-    /// Looks for a short while before parking, as the only searcher. Whether there is something to take.
+    /// Looks for a while before parking, as the only searcher. Whether there is something to take.
     fn search(&self, worker: &mut Worker) -> bool {
-        if SEARCHES == 0 {
+        let spin = match self.wait {
+            WaitStrategy::Park => Duration::ZERO,
+            WaitStrategy::SpinThenPark { spin } => spin,
+            // Nobody need be kept from a wake, and nobody from his processor.
+            WaitStrategy::Poll { .. } => return false,
+        };
+        if !SEARCH {
             return false;
         }
         if !worker.searching {
@@ -312,11 +324,21 @@ impl<T> Scheduler<T> {
             worker.searching = searching(word) == 0
                 && self.sleep.compare_exchange(word, word + SEARCHING, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         }
-        worker.searching
-            && (0..SEARCHES).any(|_| {
+        if !worker.searching {
+            return false;
+        }
+        let began = (!spin.is_zero()).then(now);
+        loop {
+            for _ in 0..SEARCHES {
                 (0..SEARCH_REST).for_each(|_| spin_loop());
-                self.has_work() || self.stop.load(Ordering::Relaxed) != 0
-            })
+                if self.has_work() || self.stop.load(Ordering::Relaxed) != 0 {
+                    return true;
+                }
+            }
+            if began.is_none_or(|began| now().saturating_duration_since(began) >= spin) {
+                return false;
+            }
+        }
     }
 
     /// Parks until woken. Whether the worker is to retire.
@@ -344,13 +366,20 @@ impl<T> Scheduler<T> {
         self.stay_parked(worker, keep, expired)
     }
 
-    /// Until somebody has claimed to wake this worker, which then searches. Whether its time is over instead.
+    /// Until somebody has claimed to wake this worker, which then searches, or it has found something by itself. Whether its time is over instead.
     fn stay_parked(&self, worker: &mut Worker, keep: Option<Duration>, expired: &impl Fn() -> bool) -> bool {
         let bits = &self.parked[worker.place / 64];
         let bit = 1 << (worker.place % 64);
+        let poll = match self.wait {
+            WaitStrategy::Poll { interval } => Some(interval),
+            WaitStrategy::Park | WaitStrategy::SpinThenPark { .. } => None,
+        };
         // Cleared by whoever wakes this worker; an unpark without that is a leftover.
         while bits.load(Ordering::Acquire) & bit != 0 {
-            self.places[worker.place].seat.park(keep);
+            self.places[worker.place].seat.park(poll.or(keep));
+            if poll.is_some() && self.has_work() && !mutation!("pool_poll_looks") && self.unpark_myself(bits, bit) {
+                return false;
+            }
             if expired() && (self.unpark_myself(bits, bit) || mutation!("pool_retire_unclaimed")) {
                 return true;
             }

@@ -1,8 +1,11 @@
 //! One writer's end and N receivers that each get every event: our broadcaster before N queues, and what each peer has for the same.
 
+use std::marker::PhantomData;
+
 use sinkworks::{Broadcaster, Queue, Sink, sink_fn};
 use tokio::runtime::Runtime;
 
+use crate::strategy::{self, Strategy};
 use crate::tally::Counter;
 use crate::way::runtime;
 
@@ -38,21 +41,23 @@ macro_rules! every_fan {
     };
 }
 
-pub struct Sinkworks(Broadcaster<u64>);
+pub struct Sinkworks<S = strategy::Default>(Broadcaster<u64>, PhantomData<S>);
 
-impl Fan for Sinkworks {
-    const NAME: &'static str = crate::figure::OURS;
+impl<S: Strategy> Fan for Sinkworks<S> {
+    const NAME: &'static str = S::NAME;
+    const POLLS: bool = S::POLLS;
 
     fn open(counters: Vec<Counter>, _: usize) -> Self {
-        let broadcaster = Broadcaster::new();
+        let (broadcaster, pool) = (Broadcaster::new(), S::pool());
         for counter in counters {
-            let queue = Queue::new(sink_fn(move |_: &u64| {
+            let sink = sink_fn(move |_: &u64| {
                 counter.count();
                 Ok(())
-            }));
+            });
+            let queue = Queue::builder(sink).pool(&pool).build().expect("nothing is wrong");
             broadcaster.add(queue).expect("it is open");
         }
-        Self(broadcaster)
+        Self(broadcaster, PhantomData)
     }
 
     fn write(&mut self) {
@@ -67,7 +72,7 @@ impl Fan for QueuedSinkworks {
     const NAME: &'static str = "sinkworks-queued";
 
     fn open(counters: Vec<Counter>, pending: usize) -> Self {
-        Self(Queue::new(Sinkworks::open(counters, pending).0))
+        Self(Queue::new(<Sinkworks>::open(counters, pending).0))
     }
 
     fn write(&mut self) {

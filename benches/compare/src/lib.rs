@@ -7,10 +7,12 @@ pub mod fan;
 // Go's docker/go-events, in a process of its own.
 pub mod go;
 // What every sink does: it counts, and the last one tells when.
+pub mod strategy;
 pub mod tally;
 // Rounds that alternate, and their medians.
 pub mod rounds;
 // The lines that are printed, and read again.
+pub mod cpu;
 pub mod figure;
 // What is measured.
 pub mod scenario;

@@ -3,8 +3,11 @@
 //! A mark says of scenarios, by the beginning of their names, how large our ratio to some contenders may be, or our own figure.
 
 use crate::figure::{Figure, OURS};
+use crate::strategy::POLL;
 
 pub struct Mark {
+    /// Which of ours.
+    whose: &'static str,
     /// Of these scenarios: the whole name, or its beginning where this ends with a dash.
     scenarios: &'static [&'static str],
     bound: Bound,
@@ -17,13 +20,17 @@ enum Bound {
     Figure(f64),
 }
 
-/// What became of a mark for one figure.
-pub struct Judged {
+/// What became of a mark for one scenario.
+pub struct Judged<'f> {
+    pub scenario: &'f str,
+    pub whose: &'static str,
+    /// Beside whom; ourselves where it is our own figure.
+    pub contender: &'f str,
     pub at_most: f64,
     pub value: f64,
 }
 
-impl Judged {
+impl Judged<'_> {
     pub fn is_met(&self) -> bool {
         self.value <= self.at_most
     }
@@ -47,6 +54,17 @@ const MARKS: &[Mark] = &[
         1.15,
         &["crossbeam-channel", "std-mpsc", "tokio-mpsc"],
     ),
+    of_poll(
+        &["s2-20us-write-p50", "s2-50us-write-p50", "s2-1000us-write-p50"],
+        0.03,
+        &["crossbeam-channel", "std-mpsc", "tokio-mpsc"],
+    ),
+    of_poll(
+        &["s2-20us-write-p99.9", "s2-50us-write-p99.9", "s2-1000us-write-p99.9"],
+        0.2,
+        &["crossbeam-channel", "std-mpsc", "tokio-mpsc"],
+    ),
+    of_poll(&["s3-"], 0.1, &["go-events", "go-events-direct", "tokio-tasks"]),
     ratio(&["s3-1", "s3-10"], 1.2, &["go-events", "go-events-direct", "tokio-tasks"]),
     ratio(&["s3-100", "s3-1000"], 0.8, &["go-events", "go-events-direct", "tokio-tasks"]),
     ratio(&["s4-10", "s4-1000"], 0.4, GO),
@@ -67,25 +85,41 @@ const MARKS: &[Mark] = &[
 ];
 
 const fn ratio(scenarios: &'static [&'static str], at_most: f64, contenders: &'static [&'static str]) -> Mark {
-    Mark { scenarios, bound: Bound::Ratio(at_most, contenders) }
+    Mark { whose: OURS, scenarios, bound: Bound::Ratio(at_most, contenders) }
+}
+
+const fn of_poll(scenarios: &'static [&'static str], at_most: f64, contenders: &'static [&'static str]) -> Mark {
+    Mark { whose: POLL, scenarios, bound: Bound::Ratio(at_most, contenders) }
 }
 
 const fn figure(scenarios: &'static [&'static str], at_most: f64) -> Mark {
-    Mark { scenarios, bound: Bound::Figure(at_most) }
+    Mark { whose: OURS, scenarios, bound: Bound::Figure(at_most) }
 }
 
 impl Mark {
     fn is_about(&self, scenario: &str) -> bool {
         self.scenarios.iter().any(|name| *name == scenario || (name.ends_with('-') && scenario.starts_with(name)))
     }
+
+    fn judge<'f>(&self, theirs: &'f Figure, figures: &[Figure]) -> Option<Judged<'f>> {
+        let (at_most, value) = match self.bound {
+            Bound::Ratio(at_most, contenders) if contenders.contains(&theirs.contender.as_str()) => {
+                let is_ours = |figure: &&Figure| figure.scenario == theirs.scenario && figure.contender == self.whose;
+                (at_most, figures.iter().find(is_ours)?.value / theirs.value)
+            }
+            Bound::Figure(at_most) if theirs.contender == self.whose => (at_most, theirs.value),
+            _ => return None,
+        };
+        Some(Judged { scenario: &theirs.scenario, whose: self.whose, contender: &theirs.contender, at_most, value })
+    }
 }
 
-/// The mark for this figure, if there is one.
-pub fn judge(figure: &Figure) -> Option<Judged> {
-    MARKS.iter().filter(|mark| mark.is_about(&figure.scenario)).find_map(|mark| match mark.bound {
-        Bound::Ratio(at_most, contenders) => {
-            contenders.contains(&figure.contender.as_str()).then_some(Judged { at_most, value: figure.ratio })
-        }
-        Bound::Figure(at_most) => (figure.contender == OURS).then_some(Judged { at_most, value: figure.value }),
-    })
+/// All marks that these figures are about.
+pub fn judge(figures: &[Figure]) -> Vec<Judged<'_>> {
+    let mut all = Vec::new();
+    for figure in figures {
+        let about = MARKS.iter().filter(|mark| mark.is_about(&figure.scenario));
+        all.extend(about.filter_map(|mark| mark.judge(figure, figures)));
+    }
+    all
 }

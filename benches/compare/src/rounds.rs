@@ -23,6 +23,11 @@ pub struct Measured {
 }
 
 impl Measured {
+    /// Whether it measures this figure.
+    pub fn has(&self, figure: usize) -> bool {
+        self.rounds.iter().all(|round| figure < round.len())
+    }
+
     /// The median of one figure over the rounds.
     pub fn median(&self, figure: usize) -> f64 {
         quantile(&mut self.column(figure), 0.5)

@@ -2,12 +2,18 @@
 //!
 //! Each is used as its documentation does where speed matters: threads block in threads' calls, tasks await, what can be taken in one call is.
 
+use std::marker::PhantomData;
+
 use sinkworks::{Queue, sink_fn};
 use tokio::runtime::Runtime;
+
+use crate::strategy::{self, Strategy};
 
 /// A way for events from any number of writers to one function.
 pub trait Way<E>: Send + Sync + 'static {
     const NAME: &'static str;
+    /// Its receiver does not sleep for long, which would slow the other contenders down: it is opened for each round anew.
+    const POLLS: bool = false;
 
     /// Whoever receives calls `sink` for each event, one at a time.
     fn open(sink: impl Fn(&E) + Send + Sync + 'static) -> Self;
@@ -30,16 +36,18 @@ macro_rules! every_way {
     };
 }
 
-pub struct Sinkworks<E: Send + 'static>(Queue<E>);
+pub struct Sinkworks<E: Send + 'static, S = strategy::Default>(Queue<E>, PhantomData<S>);
 
-impl<E: Send + Sync + 'static> Way<E> for Sinkworks<E> {
-    const NAME: &'static str = crate::figure::OURS;
+impl<E: Send + Sync + 'static, S: Strategy> Way<E> for Sinkworks<E, S> {
+    const NAME: &'static str = S::NAME;
+    const POLLS: bool = S::POLLS;
 
     fn open(sink: impl Fn(&E) + Send + Sync + 'static) -> Self {
-        Self(Queue::new(sink_fn(move |event: &E| {
+        let sink = sink_fn(move |event: &E| {
             sink(event);
             Ok(())
-        })))
+        });
+        Self(Queue::builder(sink).pool(&S::pool()).build().expect("nothing is wrong"), PhantomData)
     }
 
     fn send(&self, event: E) {

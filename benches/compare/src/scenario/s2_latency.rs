@@ -7,18 +7,21 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::Plan;
+use crate::cpu;
 use crate::rounds::{Contender, alternate, quantile};
+use crate::strategy::{Poll, Spin};
 use crate::tally::Tally;
 use crate::way::Way;
 use crate::{every_way, figure};
 
-const FIGURES: [(&str, &str); 6] = [
+const FIGURES: [(&str, &str); 7] = [
     ("-write-p50", "µs"),
     ("-write-p99", "µs"),
     ("-write-p99.9", "µs"),
     ("-delivery-p50", "µs"),
     ("-delivery-p99", "µs"),
     ("-delivery-p99.9", "µs"),
+    ("-cpu", "%"),
 ];
 
 pub fn run(plan: &Plan) {
@@ -31,6 +34,8 @@ pub fn run(plan: &Plan) {
             };
         }
         every_way!(add);
+        add!(crate::way::Sinkworks<_, Spin>);
+        add!(crate::way::Sinkworks<_, Poll<100>>);
         if let Some(go) = plan.start_go() {
             contenders.push(go.contender("go-events", format!("paced {pace} {writes}"), &[0, 1, 2, 3, 4, 5]));
         }
@@ -40,16 +45,26 @@ pub fn run(plan: &Plan) {
 }
 
 struct Paced<W> {
-    way: W,
-    tally: Tally,
-    /// In µs.
-    delivered: Arc<Mutex<Vec<f64>>>,
+    open: Option<Open<W>>,
     pace: Duration,
     writes: u32,
 }
 
+struct Open<W> {
+    way: W,
+    tally: Tally,
+    /// In µs.
+    delivered: Arc<Mutex<Vec<f64>>>,
+}
+
 impl<W: Way<Instant>> Paced<W> {
     fn new(pace: Duration, writes: u32) -> Self {
+        Self { open: None, pace, writes }
+    }
+}
+
+impl<W: Way<Instant>> Open<W> {
+    fn new(writes: u32) -> Self {
         let (tally, counters) = Tally::new(1);
         let delivered = Arc::new(Mutex::new(Vec::with_capacity(writes as usize)));
         let into = delivered.clone();
@@ -59,7 +74,25 @@ impl<W: Way<Instant>> Paced<W> {
             into.lock().expect("no panic").push(took.as_secs_f64() * 1e6);
             counters[0].count();
         });
-        Self { way, tally, delivered, pace, writes }
+        Self { way, tally, delivered }
+    }
+
+    /// So many writes, and what each took, in µs.
+    fn write(&self, writes: u32, pace: Duration) -> Vec<f64> {
+        self.delivered.lock().expect("no panic").clear();
+        self.tally.expect(writes.into());
+        let mut written = Vec::with_capacity(writes as usize);
+        let began = Instant::now();
+        for write in 1..=writes {
+            while began.elapsed() < pace * write {
+                std::hint::spin_loop();
+            }
+            let before = Instant::now();
+            self.way.send(before);
+            written.push(before.elapsed().as_secs_f64() * 1e6);
+        }
+        self.tally.wait();
+        written
     }
 }
 
@@ -69,23 +102,23 @@ impl<W: Way<Instant>> Contender for Paced<W> {
     }
 
     fn round(&mut self) -> Vec<f64> {
-        self.delivered.lock().expect("no panic").clear();
-        self.tally.expect(self.writes.into());
-        let mut written = Vec::with_capacity(self.writes as usize);
-        let began = Instant::now();
-        for write in 1..=self.writes {
-            while began.elapsed() < self.pace * write {
-                std::hint::spin_loop();
-            }
-            let before = Instant::now();
-            self.way.send(before);
-            written.push(before.elapsed().as_secs_f64() * 1e6);
+        let open = self.open.get_or_insert_with(|| {
+            let open = Open::new(self.writes);
+            open.write(10, self.pace);
+            open
+        });
+        let (began, before) = (Instant::now(), cpu::of_others());
+        let mut written = open.write(self.writes, self.pace);
+        let took = cpu::of_others().zip(before).map(|(after, before)| after.saturating_sub(before));
+        let share = took.map_or(f64::NAN, |took| took.as_secs_f64() / began.elapsed().as_secs_f64() * 100.0);
+        let mut delivered = std::mem::take(&mut *open.delivered.lock().expect("no panic"));
+        if W::POLLS {
+            self.open = None;
         }
-        self.tally.wait();
-        let delivered = &mut *self.delivered.lock().expect("no panic");
-        [&mut written, delivered]
+        [&mut written, &mut delivered]
             .into_iter()
             .flat_map(|times| [0.5, 0.99, 0.999].map(|share| quantile(times, share)))
+            .chain([share])
             .collect()
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::Plan;
 use crate::fan::Fan;
 use crate::rounds::{Contender, alternate};
+use crate::strategy::Poll;
 use crate::tally::Tally;
 use crate::{every_fan, figure};
 
@@ -24,6 +25,7 @@ pub fn run(plan: &Plan) {
             };
         }
         every_fan!(add);
+        add!(crate::fan::Sinkworks<Poll<1_000>>);
         if let Some(go) = plan.start_go() {
             let question = format!("idle {receivers}");
             // Three ways to look at it: see benches/README.md.

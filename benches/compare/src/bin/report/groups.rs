@@ -44,6 +44,12 @@ pub const GROUPS: &[Group] = &[
         plotted: true,
     },
     Group {
+        name: "s2-cpu",
+        title: "S2: processor time of the receiver, % of a core",
+        columns: &["s2-20us-cpu", "s2-50us-cpu", "s2-1000us-cpu"],
+        plotted: false,
+    },
+    Group {
         name: "s3",
         title: "S3: one broadcast to idle queues, the writer's time, µs",
         columns: &["s3-1", "s3-10", "s3-100", "s3-1000"],

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use compare::figure::Figure;
+use compare::marks::{Judged, judge};
 
 /// Says of each mark whether it is met
 #[derive(Parser)]
@@ -39,11 +40,11 @@ fn run(args: &Args) -> Result<(), Error> {
     std::io::stdin().read_to_string(&mut input)?;
     let figures: Vec<Figure> = input.lines().filter_map(Figure::parse).collect();
     let (mut met, mut missed) = (0, 0);
-    for (figure, judged) in table::judged(&figures) {
+    for judged in judge(&figures) {
         let verdict = if judged.is_met() { "met" } else { "missed" };
         *if judged.is_met() { &mut met } else { &mut missed } += 1;
-        let Figure { scenario, contender, .. } = figure;
-        println!("# mark {scenario} {contender} {:.3} at most {} {verdict}", judged.value, judged.at_most);
+        let Judged { scenario, whose, contender, at_most, value } = judged;
+        println!("# mark {scenario} {whose} {contender} {value:.3} at most {at_most} {verdict}");
     }
     println!("# marks: {met} met, {missed} missed");
     args.readme.as_ref().map_or(Ok(()), |readme| write(readme, &input, &figures))

@@ -7,11 +7,6 @@ use compare::marks::{Judged, judge};
 
 use crate::groups::Group;
 
-/// The figures that a mark is about.
-pub fn judged(figures: &[Figure]) -> impl Iterator<Item = (&Figure, Judged)> {
-    figures.iter().filter_map(|figure| Some((figure, judge(figure)?)))
-}
-
 /// A row for each contender, a column for each scenario; in a cell the figure, and the ratio in parentheses. `None` without figures.
 pub fn of(group: &Group, figures: &[Figure]) -> Option<String> {
     let columns = measured_columns(group, figures);
@@ -39,11 +34,12 @@ pub fn of(group: &Group, figures: &[Figure]) -> Option<String> {
 
 /// A row for each mark.
 pub fn of_marks(figures: &[Figure]) -> String {
-    let mut table = String::from("| scenario | beside | ratio, or figure | at most | |\n|---|---|---|---|---|\n");
-    for (Figure { scenario, contender, .. }, judged) in judged(figures) {
+    let mut table =
+        String::from("| scenario | ours | beside | ratio, or figure | at most | |\n|---|---|---|---|---|---|\n");
+    for judged in judge(figures) {
         let verdict = if judged.is_met() { "met" } else { "**missed**" };
-        let row =
-            writeln!(table, "| {scenario} | {contender} | {:.2} | {} | {verdict} |", judged.value, judged.at_most);
+        let Judged { scenario, whose, contender, at_most, value } = judged;
+        let row = writeln!(table, "| {scenario} | {whose} | {contender} | {value:.2} | {at_most} | {verdict} |");
         row.expect("a string takes it");
     }
     table
