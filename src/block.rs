@@ -9,7 +9,7 @@ use crate::clock::saturating_add;
 use crate::delivery::Delivery;
 use crate::error::{CloseError, Wait, WriteError};
 use crate::shutdown::{CloseReport, Shutdown};
-use crate::sync::{Unparker, now, scoped_thread_local, thread_local};
+use crate::sync::{Unparker, mutation, now, scoped_thread_local, thread_local};
 
 /// How long after its deadline a waiting `close` leaves the pool to end by itself before it aborts on its own thread, and
 /// then how long it waits for a sink below that does not answer. The pool needs well under a millisecond when it has a free thread.
@@ -49,7 +49,7 @@ pub(crate) fn enter_worker() {
 
 /// Whether the calling thread is one of a pool, which must not wait for what it may have to do itself.
 pub(crate) fn on_worker() -> bool {
-    ON_WORKER.with(Cell::get)
+    ON_WORKER.with(Cell::get) && !mutation!("block_never_on_a_worker")
 }
 
 /// Runs `turn` with `waker` as what a blocking call inside it has woken.

@@ -114,7 +114,9 @@ impl<E: ?Sized> List<E> {
 
     /// With `member` at the end; unchanged if it is there already or the list is closed.
     pub(super) fn with(self: &Arc<Self>, member: &Member<E>) -> Arc<Self> {
-        if self.closed || self.get(member.entry.id).is_some() {
+        if (self.closed && !mutation!("broadcaster_closed_list_stays"))
+            || (self.get(member.entry.id).is_some() && !mutation!("broadcaster_adds_once"))
+        {
             return self.clone();
         }
         let mut next = Self::clone(self);
@@ -124,7 +126,7 @@ impl<E: ?Sized> List<E> {
 
     /// Without `id`; unchanged if it is not there or the list is closed.
     pub(super) fn without(self: &Arc<Self>, id: SinkId) -> Arc<Self> {
-        if self.closed || self.get(id).is_none() {
+        if (self.closed && !mutation!("broadcaster_closed_list_keeps")) || self.get(id).is_none() {
             return self.clone();
         }
         let mut next = Self::clone(self);

@@ -171,7 +171,7 @@ impl<E: Send> Shared<E> {
     }
 
     fn wake_next(&self) {
-        if !self.readers.is_empty() {
+        if !self.readers.is_empty() && !mutation!("channel_push_wakes") {
             self.readers.wake(1);
         }
     }
@@ -237,7 +237,7 @@ impl<E: Send> Shared<E> {
         if mutation!("channel_tell_wakes") {
             return;
         }
-        if self.entrance.intake.is_closed() {
+        if self.entrance.intake.is_closed() && !mutation!("channel_tells_all_of_the_end") {
             self.readers.wake_all();
         } else {
             self.wake_next();

@@ -91,6 +91,9 @@ impl<E: Send + 'static> Receiver<E> {
             } else {
                 // Then it looks once more before it parks. Not registered again before it has looked after a wake.
                 drop(self.shared.readers.register(&mut ticket, block::thread_waker()));
+                if mutation!("channel_reader_looks_again") {
+                    block::park(until);
+                }
             }
         }
     }
@@ -152,11 +155,16 @@ impl<E: Send> Shared<E> {
 
 impl<E: Send + 'static> Drop for Receiver<E> {
     fn drop(&mut self) {
-        self.shared.close();
+        if !mutation!("channel_gone_closes") {
+            self.shared.close();
+        }
         self.shared.entrance.intake.beside().store(1, Ordering::Relaxed);
         // Pairs with the fence of a push: either that writer sees that nobody receives any more, or its event is found here.
         if !mutation!("channel_gone_fence") {
             fence(Ordering::SeqCst);
+        }
+        if mutation!("channel_gone_discards") {
+            return;
         }
         self.shared.discard();
     }

@@ -152,7 +152,7 @@ impl<E, N> Entrance<E, N> {
     {
         let mut line = None;
         if self.intake.is_limited() {
-            if self.intake.is_closed() {
+            if self.intake.is_closed() && !mutation!("room_closed_clones_nothing") {
                 return Err(self.closed());
             }
             line = match self.find_room(event, delivery.resume(), Some(delivery), owner)? {
@@ -208,7 +208,7 @@ impl<E, N> Entrance<E, N> {
             return Ok(Room::Perhaps(line));
         }
         // Before the policy: a closed queue drops nothing for who may not enter anyhow.
-        if self.intake.is_closed() {
+        if self.intake.is_closed() && !mutation!("room_closed_before_the_policy") {
             return Err(self.closed());
         }
         let timeout = match self.overflow {
@@ -256,7 +256,8 @@ impl<E, N> Entrance<E, N> {
         }
         drop(self.line.register(&mut line.ticket, delivery.waker()));
         // Room, or a close, that came before the registration has woken nobody.
-        if (self.lacks_room(event)? && !self.intake.is_closed()) || mutation!("room_line_recheck") {
+        let is_closed = self.intake.is_closed() && !mutation!("room_line_sees_the_close");
+        if (self.lacks_room(event)? && !is_closed) || mutation!("room_line_recheck") {
             let until = line.until;
             delivery.save(line);
             return Err(WriteError::NotReady(Wait { until }));
@@ -328,7 +329,7 @@ impl<E, N> Entrance<E, N> {
             if !mutation!("room_line_fence") {
                 fence(Ordering::SeqCst);
             }
-            if !self.line.is_empty() {
+            if !self.line.is_empty() && !mutation!("room_line_wakes") {
                 self.line.wake(1);
             }
         }

@@ -63,6 +63,13 @@ impl Keeper {
         false
     }
 
+    /// A worker has retired. If everyone else is busy now, or the slow lane has lost its free slot, the keeper must watch.
+    pub(crate) fn arm_after_retirement(&self, is_at_ease: impl Fn() -> bool) {
+        if !is_at_ease() && !mutation!("keeper_retire_arms") {
+            self.arm();
+        }
+    }
+
     pub(crate) fn is_armed(&self) -> bool {
         self.armed.load(Ordering::Acquire) != 0
     }
@@ -132,7 +139,7 @@ pub(super) fn run(inner: &Arc<Inner>) {
     block::enter_worker();
     inner.keeper.seat.sit();
     let mut growth = Growth::default();
-    while !inner.is_stopped() {
+    while !inner.is_stopped() || mutation!("keeper_sees_stop") {
         let now = inner.clock.now();
         let next = inner.keeper.fire(now);
         let armed = inner.keeper.is_armed();

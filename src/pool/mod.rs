@@ -29,7 +29,7 @@ use crate::clock::Clock;
 use crate::error::BuildError;
 use crate::name::Name;
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use crate::sync::thread;
+use crate::sync::{mutation, thread};
 #[cfg(any(test, feature = "test-util"))]
 use crate::telemetry::readings;
 use crate::telemetry::{Limit, Observations, Observe, Registration, Stalled, Watch, as_gauge, names as metric};
@@ -81,7 +81,9 @@ impl Owner {
     fn stop(&self) {
         self.0.scheduler.stop();
         self.0.stopped.store(1, Ordering::Release);
-        self.0.keeper.unpark();
+        if !mutation!("keeper_stop_unparks") {
+            self.0.keeper.unpark();
+        }
     }
 }
 
@@ -186,7 +188,7 @@ impl Pool {
 
     fn post_all(&self, tasks: impl IntoIterator<Item = (Arc<dyn Task>, Lane)>) {
         self.0.0.scheduler.post_all(tasks);
-        if self.0.0.degraded.load(Ordering::Relaxed) != 0 {
+        if self.0.0.degraded.load(Ordering::Relaxed) != 0 && !mutation!("pool_post_starts_what_is_missing") {
             self.0.0.start().unwrap_or_default();
         }
     }

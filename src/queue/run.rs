@@ -59,8 +59,9 @@ impl RunWord {
     /// Ends the turn until the next write, if `is_empty` still holds afterwards. `false`: look again.
     pub(crate) fn rest(&self, is_empty: impl FnOnce() -> bool) -> bool {
         let wake_seen = !mutation!("queue_rest_ignores_wake");
-        // Release, though a fence follows: a writer that sees the word between the two has the next turn. Loom puts nobody between them.
-        if self.0.compare_exchange(ACTIVE, IDLE, Ordering::Release, Ordering::Relaxed).is_err() && wake_seen {
+        // Release, though a fence follows: a writer that has fenced before this one, and sees the word idle, has the next turn.
+        let release = ordering!(Release, "queue_rest_ordering");
+        if self.0.compare_exchange(ACTIVE, IDLE, release, Ordering::Relaxed).is_err() && wake_seen {
             return false;
         }
         if !wake_seen {

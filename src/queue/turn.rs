@@ -64,10 +64,10 @@ fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, pace: 
     pace.look_for_mark(&mut drain.mark, entered, gone);
     let sealed = intake.is_sealed();
     let how = if sealed { mailbox.how() } else { None };
-    if how == Some(Shutdown::Abort) {
+    if how == Some(Shutdown::Abort) && !mutation!("queue_turn_sees_the_deadline") {
         intake.abort();
     }
-    if intake.is_aborted() {
+    if intake.is_aborted() && !mutation!("queue_turn_begins_aborted") {
         return abandon(mailbox, drain);
     }
     loop {
@@ -82,7 +82,7 @@ fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, pace: 
             },
         };
         // Only a closed queue says when it offers: an abort is a close.
-        if sealed && !intake.begin_offer() {
+        if sealed && !intake.begin_offer() && !mutation!("queue_offer_sees_abort") {
             drain.held = Some(Held { parcel, journey });
             return abandon(mailbox, drain);
         }
