@@ -30,7 +30,7 @@ pub(super) const MODELS: &[Model] = &[
         name: "queue_abort_against_drain",
         preemptions: Some(2),
         run: abort_against_drain,
-        mutations: &[mutation("queue_offer_ignores_abort")],
+        mutations: &[mutation("queue_offer_ignores_abort"), mutation("queue_offer_sees_abort")],
     },
     Model {
         name: "queue_abort_after_an_event",
@@ -47,6 +47,12 @@ pub(super) const MODELS: &[Model] = &[
         preemptions: Some(2),
         run: abort_after_a_hold,
         mutations: &[mutation("queue_offer_is_not_quiet"), mutation("queue_held_is_quiet")],
+    },
+    Model {
+        name: "queue_abort_of_a_held_event",
+        preemptions: Some(3),
+        run: abort_of_a_held_event,
+        mutations: &[mutation("queue_abort_wakes_the_turn")],
     },
     Model {
         name: "queue_abort_while_abandoning",
@@ -179,6 +185,25 @@ fn abort_after_a_hold() {
     assert!(queue.poll_close(never, &nobody).is_pending());
     let worker = work(&pool);
     abort_exactly(&queue, &pool, worker, &delivered);
+}
+
+/// The queue holds an event, so that writers do not wake it. One has entered and pushes after the abort: its event is given up all the same.
+fn abort_of_a_held_event() {
+    let pool = Pool::for_model(1, Clock::system());
+    let (queue, delivered) = steady(&pool, 1);
+    queue.send(1).unwrap();
+    pool.work_once();
+    let writer = {
+        let queue = queue.clone();
+        thread::spawn(move || queue.send(2).is_ok())
+    };
+    let nobody = Waker::from(Arc::new(Bell::default()));
+    assert!(queue.poll_close(Shutdown::Abort, &nobody).is_ready());
+    let accepted = 1 + u64::from(writer.join().unwrap());
+    pool.work_once();
+    let ledger = queue.ledger();
+    assert_eq!((ledger.dropped[DropReason::Abandoned], ledger.pending), (accepted, 0));
+    assert_eq!(delivered.load(Ordering::Relaxed), 0);
 }
 
 /// Takes the first event and is stuck with it for a while; its close takes a second look.

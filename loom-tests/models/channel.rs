@@ -17,7 +17,12 @@ pub(super) const MODELS: &[Model] = &[
         name: "channel_send_against_receive",
         preemptions: Some(3),
         run: send_against_receive,
-        mutations: &[mutation("queue_push_fence"), mutation("room_register_fence")],
+        mutations: &[
+            mutation("queue_push_fence"),
+            mutation("room_register_fence"),
+            mutation("channel_push_wakes"),
+            mutation("channel_reader_looks_again"),
+        ],
     },
     Model {
         name: "channel_close_against_receive",
@@ -40,7 +45,13 @@ pub(super) const MODELS: &[Model] = &[
         name: "channel_receiver_goes",
         preemptions: Some(3),
         run: receiver_goes,
-        mutations: &[mutation("channel_gone_look"), mutation("channel_gone_fence"), mutation("queue_push_fence")],
+        mutations: &[
+            mutation("channel_gone_look"),
+            mutation("channel_gone_fence"),
+            mutation("channel_gone_discards"),
+            mutation("channel_gone_closes"),
+            mutation("queue_push_fence"),
+        ],
     },
     Model {
         name: "channel_room_against_receive",

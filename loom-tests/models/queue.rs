@@ -22,6 +22,7 @@ pub(super) const MODELS: &[Model] = &[
         preemptions: Some(2),
         run: two_writers,
         mutations: &[
+            mutation("queue_push_wakes"),
             mutation("queue_push_fence"),
             mutation("queue_rest_fence"),
             mutation("queue_rest_recheck"),
@@ -32,7 +33,7 @@ pub(super) const MODELS: &[Model] = &[
         name: "queue_write_against_close",
         preemptions: Some(2),
         run: write_against_close,
-        mutations: &[mutation("queue_enter_closed_check")],
+        mutations: &[mutation("queue_enter_closed_check"), mutation("queue_close_wakes")],
     },
     Model {
         name: "queue_close_from_two_threads",
