@@ -78,6 +78,12 @@ pub(super) const MODELS: &[Model] = &[
         mutations: &[mutation("channel_end_after_the_gaps")],
     },
     Model {
+        name: "channel_shed_against_readers",
+        preemptions: Some(1),
+        run: shed_against_readers,
+        mutations: &[mutation("channel_tells_all_of_the_end")],
+    },
+    Model {
         name: "channel_evict_against_readers",
         preemptions: Some(1),
         run: evict_against_readers,
@@ -216,6 +222,35 @@ fn shut(channel: &Channel<u32>) {
     assert!(channel.poll_close(Shutdown::Drain, &nobody).is_ready());
 }
 
+/// A writer drops its own event while the channel closes and two readers wait: one is told what it missed, and both learn the end.
+fn shed_against_readers() {
+    let (channel, receiver) = bounded(1, Overflow::DropNewest);
+    let receiver = Arc::new(receiver);
+    channel.send(1).unwrap();
+    let writer = {
+        let channel = channel.clone();
+        thread::spawn(move || u64::from(channel.send(2).is_ok()))
+    };
+    let other = {
+        let receiver = receiver.clone();
+        thread::spawn(move || read_to_the_end(&receiver))
+    };
+    shut(&channel);
+    let seen = read_to_the_end(&receiver) + other.join().unwrap();
+    assert_eq!(seen, 1 + writer.join().unwrap());
+}
+
+fn read_to_the_end(receiver: &Receiver<u32>) -> u64 {
+    let mut seen = 0;
+    loop {
+        match receiver.recv() {
+            Ok(_) => seen += 1,
+            Err(RecvError::Lagged(missed)) => seen += missed,
+            Err(_) => return seen,
+        }
+    }
+}
+
 /// A writer takes the last event out, to put its own in, while the channel closes and a reader waits: the reader learns the end.
 fn evict_against_readers() {
     let (channel, receiver) = bounded(1, Overflow::DropOldest);
@@ -228,14 +263,7 @@ fn evict_against_readers() {
         let channel = channel.clone();
         thread::spawn(move || shut(&channel))
     };
-    let mut seen = 0;
-    loop {
-        match receiver.recv() {
-            Ok(_) => seen += 1,
-            Err(RecvError::Lagged(missed)) => seen += missed,
-            Err(_) => break,
-        }
-    }
+    let seen = read_to_the_end(&receiver);
     closer.join().unwrap();
     assert_eq!(seen, 1 + writer.join().unwrap());
 }

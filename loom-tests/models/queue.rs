@@ -51,6 +51,11 @@ pub(super) struct Bell {
 }
 
 impl Bell {
+    pub(super) fn ring(&self) {
+        *lock(&self.rung) = true;
+        self.changed.notify_all();
+    }
+
     pub(super) fn wait(&self) {
         let mut rung = lock(&self.rung);
         while !*rung {
@@ -66,8 +71,7 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        *lock(&self.rung) = true;
-        self.changed.notify_all();
+        self.ring();
     }
 }
 

@@ -139,3 +139,21 @@ impl<E: ?Sized> List<E> {
         Self { members: self.members.clone(), closed: true }
     }
 }
+
+#[cfg(all(test, not(sinkworks_loom)))]
+mod tests {
+    use super::*;
+    use crate::sink::sink_fn;
+
+    #[test]
+    fn a_closed_list_stays_as_it_is() {
+        let member = || Member::<u32>::new(SinkId::unique(), sink_fn(|_: &u32| Ok(())));
+        let known = member();
+        let open = Arc::new(List::empty()).with(&known);
+        assert_eq!(open.with(&member()).members.len(), 2);
+        assert_eq!(open.without(known.entry.id).members.len(), 0);
+        let closed = Arc::new(open.sealed());
+        assert!(Arc::ptr_eq(&closed.with(&member()), &closed));
+        assert!(Arc::ptr_eq(&closed.without(known.entry.id), &closed));
+    }
+}

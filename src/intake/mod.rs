@@ -141,8 +141,9 @@ impl<E, N> Intake<E, N> {
 
     fn enter_limited(&self, limits: &Limits<E>, event: &E) -> Result<Note, Refused> {
         // The bytes first, since they can be given back. Bytes that are taken for a moment may turn another writer away. Whoever gives them back looks again,
-        // and either gets in, or finds it full; so somebody is inside whose leaving wakes that other.
-        if self.lacks_place(limits) && !mutation!("room_place_before_bytes") {
+        // and either gets in, or finds it full; so somebody is inside whose leaving wakes that other. The look before that is for its cost alone: a writer
+        // to a full queue moves no word.
+        if self.lacks_place(limits) {
             return Err(if self.is_closed() { Refused::Closed } else { Refused::Full });
         }
         let bytes = limits.reserve(event)?;

@@ -383,3 +383,23 @@ impl Pool {
         self.0.stop();
     }
 }
+
+#[cfg(all(test, not(sinkworks_loom)))]
+mod tests {
+    use super::*;
+    use crate::queue::Queue;
+    use crate::shutdown::Shutdown;
+    use crate::sink::{Sink, sink_fn};
+
+    /// As where the operating system would start none of them.
+    #[test]
+    fn a_pool_without_its_threads_starts_them_at_the_next_write() {
+        let pool = Pool::builder().threads(2).max_threads(2).assemble(Name::known("late"));
+        let queue = Queue::builder(sink_fn(|_: &u32| Ok(()))).pool(&pool).build().unwrap();
+        assert_eq!(pool.stats().threads, 0);
+        queue.send(1).unwrap();
+        assert_eq!(pool.stats().threads, 2);
+        queue.close(Shutdown::within(Duration::from_secs(30))).unwrap();
+        assert_eq!(queue.ledger().delivered, 1);
+    }
+}

@@ -67,9 +67,8 @@ fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, pace: 
     if how == Some(Shutdown::Abort) && !mutation!("queue_turn_sees_the_deadline") {
         intake.abort();
     }
-    if intake.is_aborted() && !mutation!("queue_turn_begins_aborted") {
-        return abandon(mailbox, drain);
-    }
+    // Whether it is aborted is asked for each event: an abort is a close, so `sealed` is true by then. Where both come after that look, this turn offers one
+    // event more, and the closer counts it as in flight.
     loop {
         let (parcel, journey, tried) = match drain.held.take() {
             Some(Held { parcel, journey }) => {
