@@ -60,6 +60,7 @@ impl<E: ?Sized, S: Sink<E>, P: Fn(&E) -> bool + Send + Sync> Sink<E> for Filter<
     }
 
     fn poll_close(&self, how: Shutdown, waker: &Waker) -> Poll<Result<CloseReport, CloseError>> {
+        // Release, with the Acquire above.
         self.closed.store(true, Ordering::Release);
         self.sink.poll_close(how, waker)
     }

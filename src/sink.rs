@@ -244,6 +244,7 @@ where
     }
 
     fn poll_close(&self, _: Shutdown, _: &Waker) -> Poll<Result<CloseReport, CloseError>> {
+        // Release, with the Acquire above.
         self.closed.store(true, Ordering::Release);
         Poll::Ready(Ok(CloseReport::new()))
     }

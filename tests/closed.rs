@@ -40,8 +40,8 @@ impl Careless {
     }
 }
 
-impl<E> Sink<E> for Careless {
-    fn try_write(&self, _: &E, _: &mut Delivery<'_>) -> Result<(), WriteError> {
+impl Sink<u32> for Careless {
+    fn try_write(&self, _: &u32, _: &mut Delivery<'_>) -> Result<(), WriteError> {
         self.0.gate.iter().for_each(Gate::pass);
         self.0.writes.fetch_add(1, Ordering::Relaxed);
         Ok(())

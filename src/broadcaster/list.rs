@@ -1,4 +1,7 @@
 //! The list of sinks that a broadcast reads: a snapshot that is never changed, and the pure steps from one to the next.
+//!
+//! **Orderings.** `gone` and `required` are set with Release and read with Acquire. Who sees that a sink is gone sees all that the last write to it did, which is what a
+//! waiting remove promises; who sees that one is required sees what the caller of `add_required` did before. The list itself is ordered by `ArcSwap`.
 
 use std::sync::Arc;
 use std::task::{Poll, Waker};

@@ -224,7 +224,7 @@ impl<E, N> Entrance<E, N> {
                 return Ok(Room::Perhaps(line));
             }
             Overflow::Disconnect => {
-                // Before the close: who finds it closed by this (Acquire in `is_cut_off`) learns why.
+                // Before the close: who finds it closed by this learns why. Release, with the Acquire in `is_cut_off`; who comes by the close itself sees it by that.
                 self.cut_off.store(1, Ordering::Release);
                 owner.disconnect();
                 owner.no_room("disconnected");
@@ -288,6 +288,7 @@ impl<E, N> Entrance<E, N> {
 
     /// Whether a write that found no room has closed it.
     pub(crate) fn is_cut_off(&self) -> bool {
+        // Acquire, with the Release where it is set.
         self.cut_off.load(Ordering::Acquire) != 0
     }
 

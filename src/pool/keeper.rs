@@ -7,6 +7,9 @@
 //! somebody is parked and a slot is free. (A writer never does, although it may be the one who posts the slow task that finds no slot.) A tick
 //! - calls a fast turn slow that has stood for a whole tick, so that slow turns leave a thread to the others;
 //! - doubles the threads when fast tasks wait and no turn has begun for two ticks, or when slow tasks have waited for a slot at two ticks.
+//!
+//! **Orderings.** `armed` moves by `AcqRel` swaps, never by a store: who arms and the keeper that disarms itself change one word, and the second of them sees what the first did before,
+//! the claim of a slot or the step to sleep. The keeper's own look before it ticks is Acquire for the same reason.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};

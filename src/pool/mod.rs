@@ -80,6 +80,7 @@ struct Owner(Arc<Inner>);
 impl Owner {
     fn stop(&self) {
         self.0.scheduler.stop();
+        // Release, with the Acquire in `is_stopped`. Before the unpark, whose fence pairs with the one when the keeper sits down.
         self.0.stopped.store(1, Ordering::Release);
         if !mutation!("keeper_stop_unparks") {
             self.0.keeper.unpark();
@@ -248,13 +249,14 @@ impl Inner {
     }
 
     fn is_stopped(&self) -> bool {
+        // Acquire: the keeper ends after what was done before the stop.
         self.stopped.load(Ordering::Acquire) != 0
     }
 
     /// Starts the keeper and the least workers, or those of them that are missing.
     #[cold]
     fn start(self: &Arc<Self>) -> std::io::Result<()> {
-        // Taken by one caller at a time; others go on without.
+        // Taken by one caller at a time; others go on without. AcqRel, as where it is set: who takes the duty to start threads sees what failed before.
         if self.degraded.swap(0, Ordering::AcqRel) & NO_KEEPER != 0 {
             let inner = self.clone();
             self.spawn("keeper", move || keeper::run(&inner), NO_KEEPER | NO_WORKERS)?;
@@ -269,6 +271,7 @@ impl Inner {
         let spawned = thread::Builder::new().name(format!("sinkworks-{role}")).spawn(run);
         spawned.map(drop).inspect_err(|_| {
             self.spawn_failures.fetch_add(1, Ordering::Relaxed);
+            // AcqRel: see `start`.
             self.degraded.fetch_or(missing, Ordering::AcqRel);
         })
     }

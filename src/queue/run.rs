@@ -10,9 +10,10 @@
 //!
 //! The race that matters: the drain finds nothing and goes idle while a writer pushes. The drain goes idle, fences, looks
 //! once more; the writer pushes, fences, looks at the word. Both fences are in one total order, so one of the two sees the other.
+//!
+//! **Orderings.** Whoever wakes, and a turn that ends, releases what it has done (Release); `look` acquires it (Acquire). All steps are read-modify-writes, so that none hides an
+//! earlier one's release. The looks are Relaxed after a fence, and so is the step that takes the turn back: `look` follows. Each of them is a mutation of a model.
 
-// Orderings. Whoever wakes, and a turn that ends, releases what it has done; `look` acquires it. All steps are read-modify-writes, so that none hides an earlier
-// one's release. The looks are Relaxed after a fence, and so is the step that takes the turn back: `look` follows.
 use crate::sync::atomic::{AtomicUsize, Ordering, fence};
 use crate::sync::{mutation, ordering};
 

@@ -1,4 +1,7 @@
 //! The primitives that the models run on: loom's, and stand-ins for what loom does not see. Each stand-in is no stronger than the real one.
+//!
+//! **Orderings.** Those of `SegQueue` and of `ArcSwap` are the weakest that their real ones promise: a push is Release and a pop Acquire; a version is swapped in by `AcqRel` and loaded
+//! by Acquire. Nothing here is `SeqCst`, though the real ones are in places. What only carries values is Relaxed, or not loom's at all.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

@@ -94,7 +94,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
+        // Relaxed: see `Shared::run`.
+        self.shared.stop.store(true, Ordering::Relaxed);
         self.shared.current.iter().for_each(cut_off);
         // One connection for each thread that waits in accept.
         let woken = self.threads.iter().all(|_| TcpStream::connect_timeout(&reachable(self.addr), PARTING).is_ok());
@@ -131,8 +132,9 @@ impl Shared {
             if let Ok((stream, _)) = &accepted {
                 current(stream.try_clone().ok());
             }
-            // After `current` is set: whoever sets the flag looks at `current` afterwards, so one of the two sees the other.
-            if self.stop.load(Ordering::SeqCst) && !mutation!("endpoint_sees_the_stop") {
+            // After `current` is set: whoever sets the flag looks at `current` afterwards, so one of the two sees the other. Relaxed, since both take the lock of
+            // `current` in between: if this thread takes it first, its connection is cut off, otherwise it sees the flag.
+            if self.stop.load(Ordering::Relaxed) && !mutation!("endpoint_sees_the_stop") {
                 return;
             }
             match accepted {

@@ -139,6 +139,7 @@ impl<E: Serialize + ?Sized> Sink<E> for Webhook {
     }
 
     fn poll_close(&self, _: Shutdown, _: &Waker) -> Poll<Result<CloseReport, CloseError>> {
+        // Release, with the Acquire above.
         self.closed.store(true, Ordering::Release);
         Poll::Ready(Ok(CloseReport::new()))
     }
