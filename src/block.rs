@@ -49,7 +49,7 @@ pub(crate) fn enter_worker() {
 
 /// Whether the calling thread is one of a pool, which must not wait for what it may have to do itself.
 pub(crate) fn on_worker() -> bool {
-    ON_WORKER.with(Cell::get) && !mutation!("block_never_on_a_worker")
+    ON_WORKER.with(Cell::get)
 }
 
 /// Runs `turn` with `waker` as what a blocking call inside it has woken.
@@ -77,7 +77,7 @@ pub(crate) fn write<T>(mut offer: impl FnMut(&mut Delivery<'_>) -> Result<T, Wri
     let mut delivery = Delivery::from_thread();
     loop {
         match offer(&mut delivery) {
-            Err(WriteError::NotReady(wait)) if !on_worker() => park(wait.until),
+            Err(WriteError::NotReady(wait)) if !on_worker() || mutation!("write_parks_no_worker") => park(wait.until),
             Err(WriteError::NotReady(wait)) => {
                 // By the system's clock, since none is at hand here. On a pool whose clock is manual that time may be over already, or not
                 // come before the clock is advanced.
@@ -103,7 +103,7 @@ pub(crate) fn close(
         if let Poll::Ready(answer) = poll(how, &waker) {
             return answer;
         }
-        if on_worker() {
+        if on_worker() && !mutation!("close_parks_no_worker") {
             return Err(CloseError::OnWorker);
         }
         // The deadline of this caller, whatever others asked for.

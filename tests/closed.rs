@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use common::{assert_closed, watched};
-use sinkworks::test_util::{Failing, Flaky, Gate, Seed};
+use common::{assert_closed, assert_ledger, lone_worker, stall, watched};
+use sinkworks::test_util::{Failing, Flaky, Gate, Recording, Seed};
 use sinkworks::{
-    Breaker, Broadcaster, CloseError, CloseReport, Delivery, Pool, Queue, RetryingSink, Shutdown, Sink, WriteError,
-    sink_fn,
+    Breaker, Broadcaster, CloseError, CloseReport, Delivery, DropReason, Pool, Queue, RetryingSink, Shutdown, Sink,
+    WriteError, replay, sink_fn,
 };
 
 /// Takes every event, and counts what it is asked.
@@ -115,8 +115,43 @@ fn a_destination_that_has_closed_is_asked_no_more() {
 #[test]
 fn a_broadcaster_keeps_no_sink_that_it_has_refused() {
     let broadcaster = Broadcaster::<u32>::new();
+    broadcaster.add(Careless::default()).unwrap();
+    assert_eq!(broadcaster.len(), 1);
     broadcaster.close(Shutdown::Drain).unwrap();
+    assert!(broadcaster.is_empty());
     let late = Careless::default();
     assert_closed(&broadcaster.add(late.clone()));
     assert_eq!(Arc::strong_count(&late.0), 1);
+}
+
+/// Answers once that it has closed, and would take everything from then on.
+fn forgetful<E>(asked: &Arc<AtomicU64>) -> impl Sink<E> + use<E> {
+    let asked = Arc::clone(asked);
+    sink_fn(move |_: &E| if asked.fetch_add(1, Ordering::Relaxed) == 0 { Err(WriteError::Closed) } else { Ok(()) })
+}
+
+#[test]
+fn a_sink_that_has_closed_is_offered_no_other_event() {
+    let (pool, asked) = (lone_worker(), Arc::default());
+    let gate = stall(&pool);
+    let queue = Queue::builder(forgetful(&asked)).pool(&pool).build().unwrap();
+    (1..=2).for_each(|event| queue.send(event).unwrap());
+    gate.open();
+    pool.wait_idle();
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    assert_ledger(&queue, 2, 0, &[(DropReason::DestinationClosed, 2)]);
+}
+
+#[test]
+fn a_replay_ends_with_the_close_of_its_sink() {
+    let (pool, letters) = (lone_worker(), Recording::new());
+    let dead = Queue::builder(letters.clone()).pool(&pool).build().unwrap();
+    let fails = Failing::always(Careless::default());
+    let queue = Queue::builder(fails).pool(&pool).dead_letters(&dead).build().unwrap();
+    (1..=2).for_each(|event| queue.send(event).unwrap());
+    pool.wait_idle();
+    let asked = Arc::default();
+    let replayed = replay(letters.events(), &forgetful::<u32>(&asked));
+    assert_eq!((replayed.written, replayed.refused.len()), (0, 2));
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
 }

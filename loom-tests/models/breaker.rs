@@ -34,7 +34,11 @@ pub(super) const MODELS: &[Model] = &[
         name: "breaker_control_against_attempts",
         preemptions: Some(3),
         run: control_against_attempts,
-        mutations: &[mutation("breaker_opens_by_a_second_look"), mutation("breaker_success_by_store")],
+        mutations: &[
+            mutation("breaker_opens_by_a_second_look"),
+            mutation("breaker_success_by_store"),
+            mutation("breaker_counts_while_closed"),
+        ],
     },
     Model {
         name: "breaker_control_against_rate",

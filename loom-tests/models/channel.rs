@@ -22,6 +22,7 @@ pub(super) const MODELS: &[Model] = &[
             mutation("room_register_fence"),
             mutation("channel_push_wakes"),
             mutation("channel_reader_looks_again"),
+            mutation("channel_reader_registers_again"),
         ],
     },
     Model {
@@ -32,6 +33,7 @@ pub(super) const MODELS: &[Model] = &[
             mutation("channel_close_wakes"),
             mutation("channel_end_wakes"),
             mutation("channel_end_by_load"),
+            mutation("channel_end_is_told"),
             mutation("queue_enter_closed_check"),
         ],
     },

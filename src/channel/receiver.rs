@@ -83,7 +83,8 @@ impl<E: Send + 'static> Receiver<E> {
                     return answer;
                 }
             }
-            if ticket.as_ref().is_some_and(Ticket::is_waiting) {
+            if ticket.as_ref().is_some_and(|ticket| ticket.is_waiting() || mutation!("channel_reader_registers_again"))
+            {
                 if until.is_some_and(|until| now() >= until) {
                     return Err(RecvError::Empty);
                 }
@@ -122,7 +123,7 @@ impl<E: Send> Shared<E> {
                     intake.leave(parcel.note);
                     Next::Event(parcel.event)
                 }
-                None if intake.is_drained_for_good() => Next::End,
+                None if intake.is_drained_for_good() && !mutation!("channel_end_is_told") => Next::End,
                 None => Next::Nothing,
             },
         };

@@ -62,7 +62,7 @@ fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, pace: 
     let intake = &mailbox.entrance.intake;
     let (entered, gone) = intake.look_at_depth();
     pace.look_for_mark(&mut drain.mark, entered, gone);
-    let sealed = intake.is_sealed();
+    let sealed = intake.is_sealed() && !mutation!("queue_turn_knows_it_is_closed");
     let how = if sealed { mailbox.how() } else { None };
     if how == Some(Shutdown::Abort) && !mutation!("queue_turn_sees_the_deadline") {
         intake.abort();
@@ -135,7 +135,7 @@ fn offer<E: Send + 'static>(
     parcel: &Parcel<E>,
     journey: Journey,
 ) -> Offer {
-    if drain.destination_closed {
+    if drain.destination_closed && !mutation!("queue_offers_nothing_to_a_closed_sink") {
         return Offer::Dropped(DropReason::DestinationClosed, settled(journey, 0));
     }
     let id = EventId(mailbox.entrance.intake.left());
