@@ -5,7 +5,8 @@
 //! - an ordering stands in `ordering!(…, "name")`, or a comment within four lines names it, or the head of the file has a paragraph `**Orderings.**`, or that of
 //!   the directory's `mod.rs` has one that names the file;
 //! - a fence is left out by a `mutation!`, or a comment says what it pairs with;
-//! - every name of a `mutation!` or an `ordering!` is in a model's list or in that of `ci/mutations.sh`, and every name of those is in the source.
+//! - every name of a `mutation!` or an `ordering!` is in a model's list or in that of `ci/mutations.sh`, and in the tables of `loom-tests/README.md`; and every name of
+//!   those lists is in the source.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -138,6 +139,9 @@ fn every_step_that_can_be_left_out_is_left_out_somewhere() {
     assert!(nowhere.is_empty(), "left out by no model and no test: {nowhere:?}");
     assert!(unknown.is_empty(), "in no source: {unknown:?}");
     assert!(marked.len() > 100, "{} steps", marked.len());
+    let page = fs::read_to_string(root().join("loom-tests/README.md")).unwrap();
+    let untold: Vec<_> = marked.iter().filter(|name| !page.contains(&format!("| `{name}` |"))).collect();
+    assert!(untold.is_empty(), "not in loom-tests/README.md: {untold:?}");
 }
 
 #[test]

@@ -90,11 +90,7 @@ pub(super) const MODELS: &[Model] = &[
         name: "retry_close_against_wait",
         preemptions: Some(3),
         run: close_against_wait,
-        mutations: &[
-            mutation("retry_close_wakes"),
-            mutation("retry_wait_looks_again"),
-            mutation("retry_sees_the_close"),
-        ],
+        mutations: &[mutation("retry_close_wakes"), mutation("retry_wait_looks_again")],
     },
 ];
 
