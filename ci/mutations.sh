@@ -13,6 +13,7 @@ filter=${1:-}
 
 # Step, test program (`lib`: the unit tests), test.
 read -r -d '' steps <<'STEPS' || true
+breaker_counts_while_closed breaker disabled_everything_passes_and_nothing_trips
 breaker_open_until breaker when_a_probe_fails_as_many_as_there_are_probes_learn_the_new_time
 breaker_rate_closes_by_a_probe breaker a_probe_from_before_has_lost_its_say
 broadcaster_adds_once go_events a_broadcaster_adds_once

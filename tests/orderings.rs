@@ -116,6 +116,10 @@ fn names(text: &str, start: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_step_that_can_be_left_out_is_left_out_somewhere() {
+    if !root().join("ci").is_dir() {
+        // A published package has neither the scripts nor the models.
+        return;
+    }
     let mut marked = BTreeSet::new();
     for (_, text) in sources("src") {
         let code: String = text.lines().map(|line| split(line).0).collect();

@@ -31,17 +31,14 @@ pub(super) const MODELS: &[Model] = &[
         name: "queue_abort_against_drain",
         preemptions: Some(2),
         run: abort_against_drain,
-        mutations: &[
-            mutation("queue_turn_knows_it_is_closed"),
-            mutation("queue_offer_ignores_abort"),
-            mutation("queue_offer_sees_abort"),
-        ],
+        mutations: &[mutation("queue_offer_ignores_abort"), mutation("queue_offer_sees_abort")],
     },
     Model {
         name: "queue_abort_after_an_event",
         preemptions: Some(2),
         run: abort_after_an_event,
         mutations: &[
+            mutation("queue_turn_knows_it_is_closed"),
             mutation("queue_abort_asks_whether_quiet"),
             mutation("queue_offer_is_not_quiet"),
             mutation("queue_settled_is_quiet"),

@@ -34,11 +34,7 @@ pub(super) const MODELS: &[Model] = &[
         name: "breaker_control_against_attempts",
         preemptions: Some(3),
         run: control_against_attempts,
-        mutations: &[
-            mutation("breaker_opens_by_a_second_look"),
-            mutation("breaker_success_by_store"),
-            mutation("breaker_counts_while_closed"),
-        ],
+        mutations: &[mutation("breaker_opens_by_a_second_look"), mutation("breaker_success_by_store")],
     },
     Model {
         name: "breaker_control_against_rate",

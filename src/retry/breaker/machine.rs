@@ -17,7 +17,7 @@
 //! ask this very breaker.
 //!
 //! **Orderings.** Every step of the word is `AcqRel` and every look Acquire: who sees a state sees what was done before it was entered. Exactness comes from the compare-exchange
-//! and the lock alone; `transitions` are Relaxed counters.
+//! and the lock alone; `transitions` are Relaxed counters. `told` moves by an `AcqRel` swap: of several who see a change one tells it, after who told the one before.
 
 use std::mem;
 use std::ops::{Deref, DerefMut};
