@@ -117,9 +117,9 @@ impl<E: ?Sized> List<E> {
 
     /// With `member` at the end; unchanged if it is there already or the list is closed.
     pub(super) fn with(self: &Arc<Self>, member: &Member<E>) -> Arc<Self> {
-        if (self.closed && !mutation!("broadcaster_closed_list_stays"))
-            || (self.get(member.entry.id).is_some() && !mutation!("broadcaster_adds_once"))
-        {
+        let closed = self.closed && !mutation!("broadcaster_closed_list_stays");
+        let known = self.get(member.entry.id).is_some() && !mutation!("broadcaster_adds_once");
+        if closed || known {
             return self.clone();
         }
         let mut next = Self::clone(self);

@@ -158,9 +158,9 @@ impl<T> Scheduler<T> {
     fn wake_one(&self) {
         loop {
             let word = self.sleep.load(Ordering::Relaxed);
-            if (searching(word) != 0 && !mutation!("pool_one_wake_at_a_time"))
-                || (idle(word) == 0 && !mutation!("pool_wakes_who_is_parked"))
-            {
+            let searched = searching(word) != 0 && !mutation!("pool_one_wake_at_a_time");
+            let all_awake = idle(word) == 0 && !mutation!("pool_wakes_who_is_parked");
+            if searched || all_awake {
                 return;
             }
             if self.wake_claimed(word) {
