@@ -141,6 +141,7 @@ run "demonstration" demonstration
 run "dashboards and alerts, with a real Prometheus" ci/dashboards.sh
 run "comparison with its peers, promised ratios" cargo run --locked --release -p compare -- --check
 run "models of the concurrency" ci/loom.sh
+run "steps left out under the tests" ci/mutations.sh
 run "a dependent program built with --cfg loom" ci/user-loom.sh
 
 printf '\nci/test.sh: all passed in %d s\n' "$SECONDS"

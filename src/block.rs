@@ -9,7 +9,7 @@ use crate::clock::saturating_add;
 use crate::delivery::Delivery;
 use crate::error::{CloseError, Wait, WriteError};
 use crate::shutdown::{CloseReport, Shutdown};
-use crate::sync::{Unparker, now, scoped_thread_local, thread_local};
+use crate::sync::{Unparker, mutation, now, scoped_thread_local, thread_local};
 
 /// How long after its deadline a waiting `close` leaves the pool to end by itself before it aborts on its own thread, and
 /// then how long it waits for a sink below that does not answer. The pool needs well under a millisecond when it has a free thread.
@@ -78,7 +78,7 @@ pub(crate) fn write<T>(mut offer: impl FnMut(&mut Delivery<'_>) -> Result<T, Wri
     loop {
         match offer(&mut delivery) {
             Ok(answer) => return Ok(answer),
-            Err(WriteError::NotReady(wait)) if !on_worker() => park(wait.until),
+            Err(WriteError::NotReady(wait)) if !on_worker() || mutation!("write_parks_no_worker") => park(wait.until),
             Err(WriteError::NotReady(wait)) => {
                 // By the system's clock, since none is at hand here. On a pool whose clock is manual that time may be over already, or not
                 // come before the clock is advanced.
@@ -104,7 +104,7 @@ pub(crate) fn close(
         if let Poll::Ready(answer) = poll(how, &waker) {
             return answer;
         }
-        if on_worker() {
+        if on_worker() && !mutation!("close_parks_no_worker") {
             return Err(CloseError::OnWorker);
         }
         // The deadline of this caller, whatever others asked for.

@@ -99,6 +99,7 @@ impl ManualTime {
     }
 
     fn now(&self) -> Instant {
+        // Acquire, with the AcqRel of `advance`: who sees a time sees what a test did before it let that time come.
         self.start + Duration::from_nanos(self.nanos.load(Ordering::Acquire))
     }
 
@@ -108,6 +109,7 @@ impl ManualTime {
 
     pub(crate) fn advance(&self, by: Duration) {
         let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX / 2);
+        // AcqRel: see `now`; of two advances the second has seen what the first had before it.
         self.nanos.fetch_add(nanos, Ordering::AcqRel);
         let wakers = lock(&self.on_advance).clone();
         wakers.iter().for_each(Waker::wake_by_ref);

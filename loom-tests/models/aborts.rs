@@ -9,7 +9,7 @@ use loom::thread;
 
 use super::queue::{Bell, Rig, close};
 use super::{Model, mutation};
-use crate::clock::{Clock, saturating_add};
+use crate::clock::{Clock, ManualTime, saturating_add};
 use crate::delivery::Delivery;
 use crate::error::{CloseError, Wait, WriteError};
 use crate::ledger::{DropReason, Ledger};
@@ -17,7 +17,8 @@ use crate::pool::Pool;
 use crate::queue::Queue;
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::Sink;
-use crate::sync::now;
+use crate::sync::{Mutex, lock, now};
+use crate::wakers::Wakers;
 
 pub(super) const MODELS: &[Model] = &[
     Model {
@@ -30,13 +31,14 @@ pub(super) const MODELS: &[Model] = &[
         name: "queue_abort_against_drain",
         preemptions: Some(2),
         run: abort_against_drain,
-        mutations: &[mutation("queue_offer_ignores_abort")],
+        mutations: &[mutation("queue_offer_ignores_abort"), mutation("queue_offer_sees_abort")],
     },
     Model {
         name: "queue_abort_after_an_event",
         preemptions: Some(2),
         run: abort_after_an_event,
         mutations: &[
+            mutation("queue_turn_knows_it_is_closed"),
             mutation("queue_abort_asks_whether_quiet"),
             mutation("queue_offer_is_not_quiet"),
             mutation("queue_settled_is_quiet"),
@@ -47,6 +49,36 @@ pub(super) const MODELS: &[Model] = &[
         preemptions: Some(2),
         run: abort_after_a_hold,
         mutations: &[mutation("queue_offer_is_not_quiet"), mutation("queue_held_is_quiet")],
+    },
+    Model {
+        name: "queue_abort_from_two_threads",
+        preemptions: Some(3),
+        run: abort_from_two_threads,
+        mutations: &[mutation("queue_one_closer_aborts")],
+    },
+    Model {
+        name: "queue_abort_of_a_stuck_turn",
+        preemptions: Some(2),
+        run: abort_of_a_stuck_turn,
+        mutations: &[mutation("queue_wake_reaches_closers")],
+    },
+    Model {
+        name: "queue_abort_woken_by_its_turn",
+        preemptions: Some(2),
+        run: abort_woken_by_its_turn,
+        mutations: &[mutation("queue_wake_reaches_closers"), mutation("queue_wake_in_an_offer")],
+    },
+    Model {
+        name: "queue_deadline_comes_in_a_hold",
+        preemptions: Some(3),
+        run: deadline_comes_in_a_hold,
+        mutations: &[mutation("queue_own_turn_ends_itself")],
+    },
+    Model {
+        name: "queue_abort_of_a_held_event",
+        preemptions: Some(3),
+        run: abort_of_a_held_event,
+        mutations: &[mutation("queue_abort_wakes_the_turn")],
     },
     Model {
         name: "queue_abort_while_abandoning",
@@ -179,6 +211,152 @@ fn abort_after_a_hold() {
     assert!(queue.poll_close(never, &nobody).is_pending());
     let worker = work(&pool);
     abort_exactly(&queue, &pool, worker, &delivered);
+}
+
+/// Two abort a queue that has no turn: nothing is in flight, whoever of them gives the events up.
+fn abort_from_two_threads() {
+    let pool = Pool::for_model(1, Clock::system());
+    let (queue, _) = steady(&pool, 0);
+    queue.send(1).unwrap();
+    let other = {
+        let queue = queue.clone();
+        thread::spawn(move || close(&queue, Shutdown::Abort))
+    };
+    let reports = [close(&queue, Shutdown::Abort), other.join().unwrap()];
+    assert!(reports.iter().all(|report| (report.abandoned(), report.in_flight()) == (1, 0)), "{reports:?}");
+    // The turn for which the abort has made it ready.
+    pool.work_once();
+}
+
+/// Is stuck with an event, and closes later than it is asked to.
+#[derive(Default)]
+struct Slow {
+    inside: Bell,
+    on: Bell,
+    out: Bell,
+    closes_in_the_write: bool,
+    closed: Mutex<bool>,
+    asked: Wakers,
+}
+
+impl Slow {
+    fn finish(&self) {
+        *lock(&self.closed) = true;
+        self.asked.wake_all();
+    }
+}
+
+impl Sink<u32> for Arc<Slow> {
+    fn try_write(&self, _: &u32, _: &mut Delivery<'_>) -> Result<(), WriteError> {
+        self.inside.ring();
+        self.on.wait();
+        if self.closes_in_the_write {
+            self.finish();
+        }
+        self.out.wait();
+        Ok(())
+    }
+
+    fn poll_close(&self, _: Shutdown, waker: &Waker) -> Poll<Result<CloseReport, CloseError>> {
+        self.asked.register(waker);
+        if *lock(&self.closed) { Poll::Ready(Ok(CloseReport::new())) } else { Poll::Pending }
+    }
+}
+
+/// The turn stays in the sink until the abort has ended, so that nobody but the closer can find out that the destination has closed.
+fn abort_of(slow: Slow) {
+    let pool = Pool::for_model(1, Clock::system());
+    let slow = Arc::new(slow);
+    let queue = Queue::builder(slow.clone()).name("model").pool(&pool).build().unwrap();
+    queue.send(1).unwrap();
+    let worker = work(&pool);
+    slow.inside.wait();
+    let other = (!slow.closes_in_the_write).then(|| {
+        let slow = slow.clone();
+        thread::spawn(move || slow.finish())
+    });
+    slow.on.ring();
+    assert_eq!(close(&queue, Shutdown::Abort).in_flight(), 1);
+    slow.out.ring();
+    other.into_iter().for_each(|other| other.join().unwrap());
+    pool.stop_for_model();
+    worker.join().unwrap();
+    assert_eq!((queue.ledger().delivered, queue.ledger().pending), (1, 0));
+}
+
+/// The destination closes, on another thread, while the turn is stuck in it.
+fn abort_of_a_stuck_turn() {
+    abort_of(Slow::default());
+}
+
+/// The destination closes in the very write that the turn is stuck in.
+fn abort_woken_by_its_turn() {
+    abort_of(Slow { closes_in_the_write: true, ..Slow::default() });
+}
+
+/// Wakes the queue that it was saved for when it is dropped, as a place in a line may.
+struct WakesAtTheEnd(Waker);
+
+impl Drop for WakesAtTheEnd {
+    fn drop(&mut self) {
+        self.0.wake_by_ref();
+    }
+}
+
+/// Never ready.
+struct Never;
+
+impl Sink<u32> for Never {
+    fn try_write(&self, _: &u32, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
+        delivery.save(WakesAtTheEnd(delivery.waker()));
+        Err(WriteError::NotReady(Wait { until: None }))
+    }
+
+    fn poll_close(&self, _: Shutdown, _: &Waker) -> Poll<Result<CloseReport, CloseError>> {
+        Poll::Ready(Ok(CloseReport::new()))
+    }
+}
+
+/// The deadline comes, and the turn gives up what it holds, which wakes the queue. Who waits for the close is told when everything is counted.
+fn deadline_comes_in_a_hold() {
+    let time = ManualTime::new();
+    let clock = time.clock();
+    let pool = Pool::for_model(1, clock.clone());
+    let queue = Queue::builder(Never).name("model").pool(&pool).build().unwrap();
+    queue.send(1).unwrap();
+    pool.work_once();
+    let bell = Arc::new(Bell::default());
+    let waker: Waker = bell.clone().into();
+    let until = Shutdown::Until(clock.now() + Duration::from_secs(1));
+    assert!(queue.poll_close(until, &waker).is_pending());
+    time.advance(Duration::from_secs(1));
+    let turn = {
+        let pool = pool.clone();
+        thread::spawn(move || pool.work_once())
+    };
+    bell.wait();
+    let Poll::Ready(Ok(report)) = queue.poll_close(until, &waker) else { panic!("rung before the end") };
+    assert_eq!((report.abandoned(), queue.ledger().pending), (1, 0), "told before it was counted");
+    turn.join().unwrap();
+}
+
+/// The queue holds an event, so that writers do not wake it. One has entered and pushes after the abort: its event is given up all the same.
+fn abort_of_a_held_event() {
+    let pool = Pool::for_model(1, Clock::system());
+    let (queue, delivered) = steady(&pool, 1);
+    queue.send(1).unwrap();
+    pool.work_once();
+    let writer = {
+        let queue = queue.clone();
+        thread::spawn(move || queue.send(2).is_ok())
+    };
+    let nobody = Waker::from(Arc::new(Bell::default()));
+    assert!(queue.poll_close(Shutdown::Abort, &nobody).is_ready());
+    let accepted = 1 + u64::from(writer.join().unwrap());
+    pool.work_once();
+    let ledger = queue.ledger();
+    assert_eq!((ledger.dropped[DropReason::Abandoned], ledger.pending), (accepted, 0));
+    assert_eq!(delivered.load(Ordering::Relaxed), 0);
 }
 
 /// Takes the first event and is stuck with it for a while; its close takes a second look.

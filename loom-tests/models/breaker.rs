@@ -58,7 +58,11 @@ pub(super) const MODELS: &[Model] = &[
         name: "breaker_close_leaves_nobody",
         preemptions: Some(2),
         run: close_leaves_nobody,
-        mutations: &[mutation("breaker_success_wakes_the_next"), mutation("breaker_hold_looks_again")],
+        mutations: &[
+            mutation("breaker_success_wakes_the_next"),
+            mutation("breaker_hold_looks_again"),
+            mutation("breaker_stages_end"),
+        ],
     },
     Model {
         name: "breaker_probe_is_dropped",
@@ -265,6 +269,7 @@ fn close_leaves_nobody() {
     probe.succeeds();
     others.into_iter().for_each(|other| other.join().unwrap());
     assert_eq!(breaker.state(), BreakerState::Closed);
+    assert!(breaker.is_at_rest(), "every success would go on to look for somebody to wake");
 }
 
 /// A probe's event goes without an answer while another asks or is held: that one becomes the probe.

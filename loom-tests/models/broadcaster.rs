@@ -55,7 +55,11 @@ pub(super) const MODELS: &[Model] = &[
         name: "broadcaster_close_against_add",
         preemptions: Some(3),
         run: close_against_add,
-        mutations: &[mutation("broadcaster_add_answers_from_the_step"), mutation("broadcaster_seals_what_it_closes")],
+        mutations: &[
+            mutation("broadcaster_add_answers_from_the_step"),
+            mutation("broadcaster_add_sees_the_close"),
+            mutation("broadcaster_seals_what_it_closes"),
+        ],
     },
     Model {
         name: "broadcaster_close_against_write",

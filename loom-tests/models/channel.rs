@@ -17,7 +17,13 @@ pub(super) const MODELS: &[Model] = &[
         name: "channel_send_against_receive",
         preemptions: Some(3),
         run: send_against_receive,
-        mutations: &[mutation("queue_push_fence"), mutation("room_register_fence")],
+        mutations: &[
+            mutation("queue_push_fence"),
+            mutation("room_register_fence"),
+            mutation("channel_push_wakes"),
+            mutation("channel_reader_looks_again"),
+            mutation("channel_reader_registers_again"),
+        ],
     },
     Model {
         name: "channel_close_against_receive",
@@ -27,6 +33,7 @@ pub(super) const MODELS: &[Model] = &[
             mutation("channel_close_wakes"),
             mutation("channel_end_wakes"),
             mutation("channel_end_by_load"),
+            mutation("channel_end_is_told"),
             mutation("queue_enter_closed_check"),
         ],
     },
@@ -40,7 +47,13 @@ pub(super) const MODELS: &[Model] = &[
         name: "channel_receiver_goes",
         preemptions: Some(3),
         run: receiver_goes,
-        mutations: &[mutation("channel_gone_look"), mutation("channel_gone_fence"), mutation("queue_push_fence")],
+        mutations: &[
+            mutation("channel_gone_look"),
+            mutation("channel_gone_fence"),
+            mutation("channel_gone_discards"),
+            mutation("channel_gone_closes"),
+            mutation("queue_push_fence"),
+        ],
     },
     Model {
         name: "channel_room_against_receive",
@@ -65,6 +78,12 @@ pub(super) const MODELS: &[Model] = &[
         preemptions: Some(2),
         run: shed_against_the_end,
         mutations: &[mutation("channel_end_after_the_gaps")],
+    },
+    Model {
+        name: "channel_shed_against_readers",
+        preemptions: Some(1),
+        run: shed_against_readers,
+        mutations: &[mutation("channel_tells_all_of_the_end")],
     },
     Model {
         name: "channel_evict_against_readers",
@@ -205,6 +224,35 @@ fn shut(channel: &Channel<u32>) {
     assert!(channel.poll_close(Shutdown::Drain, &nobody).is_ready());
 }
 
+/// A writer drops its own event while the channel closes and two readers wait: one is told what it missed, and both learn the end.
+fn shed_against_readers() {
+    let (channel, receiver) = bounded(1, Overflow::DropNewest);
+    let receiver = Arc::new(receiver);
+    channel.send(1).unwrap();
+    let writer = {
+        let channel = channel.clone();
+        thread::spawn(move || u64::from(channel.send(2).is_ok()))
+    };
+    let other = {
+        let receiver = receiver.clone();
+        thread::spawn(move || read_to_the_end(&receiver))
+    };
+    shut(&channel);
+    let seen = read_to_the_end(&receiver) + other.join().unwrap();
+    assert_eq!(seen, 1 + writer.join().unwrap());
+}
+
+fn read_to_the_end(receiver: &Receiver<u32>) -> u64 {
+    let mut seen = 0;
+    loop {
+        match receiver.recv() {
+            Ok(_) => seen += 1,
+            Err(RecvError::Lagged(missed)) => seen += missed,
+            Err(_) => return seen,
+        }
+    }
+}
+
 /// A writer takes the last event out, to put its own in, while the channel closes and a reader waits: the reader learns the end.
 fn evict_against_readers() {
     let (channel, receiver) = bounded(1, Overflow::DropOldest);
@@ -217,14 +265,7 @@ fn evict_against_readers() {
         let channel = channel.clone();
         thread::spawn(move || shut(&channel))
     };
-    let mut seen = 0;
-    loop {
-        match receiver.recv() {
-            Ok(_) => seen += 1,
-            Err(RecvError::Lagged(missed)) => seen += missed,
-            Err(_) => break,
-        }
-    }
+    let seen = read_to_the_end(&receiver);
     closer.join().unwrap();
     assert_eq!(seen, 1 + writer.join().unwrap());
 }

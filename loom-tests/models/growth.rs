@@ -34,6 +34,12 @@ pub(super) const MODELS: &[Model] = &[
         mutations: &[mutation("pool_at_ease_by_load")],
     },
     Model {
+        name: "keeper_retire_against_post",
+        preemptions: None,
+        run: retire_against_post,
+        mutations: &[mutation("keeper_retire_arms")],
+    },
+    Model {
         name: "pool_grows_for_a_blocked_sink",
         // Four threads of the real pool and the keeper's ticks: one preemption is some ten thousand executions.
         preemptions: Some(1),
@@ -43,6 +49,8 @@ pub(super) const MODELS: &[Model] = &[
             mutation("pool_new_worker_watches"),
             mutation("keeper_arm_unparks"),
             mutation("keeper_grows"),
+            mutation("keeper_sees_stop"),
+            mutation("keeper_stop_unparks"),
         ],
     },
 ];
@@ -104,6 +112,26 @@ fn retire_against_last_slot() {
     scheduler.remove_thread();
     let retired_arms = !scheduler.is_at_ease();
     assert!(worker.join().unwrap() || retired_arms);
+}
+
+/// The last parked worker retires while a task is posted; the other one is in a turn, and may be blocked. The worker takes the task, or has the keeper watch.
+fn retire_against_post() {
+    let scheduler = Arc::new(Scheduler::new(2));
+    (0..2).for_each(|_| scheduler.add_thread());
+    let keeper = Arc::new(Keeper::default());
+    let worker = {
+        let (scheduler, keeper) = (scheduler.clone(), keeper.clone());
+        thread::spawn(move || {
+            let next = scheduler.next(&mut Worker::new(1), Some(Duration::ZERO), || true);
+            if matches!(next, Next::Retire) {
+                scheduler.remove_thread();
+                keeper.arm_after_retirement(|| scheduler.is_at_ease());
+            }
+        })
+    };
+    scheduler.post(1, Lane::Fast);
+    worker.join().unwrap();
+    assert!(!scheduler.fast_waits() || keeper.is_armed());
 }
 
 /// Waits for a bell, if it has one, then rings another.

@@ -6,7 +6,9 @@ mod broadcaster;
 mod budget;
 mod bytes;
 mod channel;
+mod cycles;
 mod growth;
+mod letters;
 mod pool;
 mod queue;
 mod receipts;
@@ -47,7 +49,7 @@ const fn mutation(name: &'static str) -> Mutation {
 }
 
 fn models() -> Vec<&'static Model> {
-    let all: [&'static [Model]; 14] = [
+    let all: [&'static [Model]; 16] = [
         stand_ins::MODELS,
         pool::MODELS,
         growth::MODELS,
@@ -58,6 +60,8 @@ fn models() -> Vec<&'static Model> {
         room::MODELS,
         bytes::MODELS,
         receipts::MODELS,
+        letters::MODELS,
+        cycles::MODELS,
         budget::MODELS,
         broadcaster::MODELS,
         breaker::MODELS,

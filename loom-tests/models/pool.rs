@@ -17,7 +17,12 @@ pub(super) const MODELS: &[Model] = &[
         name: "pool_post_against_park",
         preemptions: Some(2),
         run: post_against_park,
-        mutations: &[mutation("pool_post_fence"), mutation("pool_park_fence"), mutation("pool_park_recheck")],
+        mutations: &[
+            mutation("pool_post_fence"),
+            mutation("pool_park_fence"),
+            mutation("pool_park_recheck"),
+            mutation("pool_parked_until_claimed"),
+        ],
     },
     Model {
         name: "pool_failed_wake",
@@ -47,12 +52,17 @@ pub(super) const MODELS: &[Model] = &[
         run: reposting_worker_hands_on,
         mutations: &[mutation("pool_repost_hands_on"), mutation("pool_hand_on_fence")],
     },
-    Model { name: "pool_retire", preemptions: Some(2), run: retire, mutations: &[mutation("pool_retire_unclaimed")] },
+    Model {
+        name: "pool_retire",
+        preemptions: Some(2),
+        run: retire,
+        mutations: &[mutation("pool_retire_unclaimed"), mutation("pool_wake_claims_the_bit")],
+    },
     Model {
         name: "pool_slow_lane_leaves_a_thread",
         preemptions: Some(2),
         run: slow_lane,
-        mutations: &[mutation("pool_slow_reserve")],
+        mutations: &[mutation("pool_slow_reserve"), mutation("pool_slow_bound")],
     },
     Model {
         name: "pool_slot_for_nothing",
@@ -61,10 +71,20 @@ pub(super) const MODELS: &[Model] = &[
         mutations: &[mutation("pool_slot_for_nothing")],
     },
     Model {
+        name: "pool_one_wake_at_a_time",
+        preemptions: None,
+        run: one_wake_at_a_time,
+        mutations: &[mutation("pool_one_wake_at_a_time"), mutation("pool_wakes_who_is_parked")],
+    },
+    Model {
         name: "pool_stop",
         preemptions: Some(2),
         run: stop,
-        mutations: &[mutation("pool_stop_clears_bits"), mutation("pool_park_sees_stop")],
+        mutations: &[
+            mutation("pool_stop_clears_bits"),
+            mutation("pool_park_sees_stop"),
+            mutation("pool_next_sees_stop"),
+        ],
     },
     Model {
         name: "pool_polling_worker_finds",
@@ -284,6 +304,21 @@ fn slot_for_nothing() {
     let mine = look(1)();
     assert_eq!(mine + other.join().unwrap(), 1);
     assert_eq!(scheduler.slow_running(), 0);
+}
+
+/// Two threads post while two workers are parked: one wake is on its way. And where nobody is parked, who posts goes on at once.
+fn one_wake_at_a_time() {
+    let scheduler = Arc::new(Scheduler::new(2));
+    (0..2).for_each(|_| scheduler.add_thread());
+    scheduler.post((), Lane::Fast);
+    (0..2).for_each(|place| scheduler.seem_asleep(place));
+    let other = {
+        let scheduler = scheduler.clone();
+        thread::spawn(move || scheduler.post((), Lane::Fast))
+    };
+    scheduler.post((), Lane::Fast);
+    other.join().unwrap();
+    assert_eq!(scheduler.wakeups(), 1);
 }
 
 /// Stopping ends a worker whether it is about to park or parked.

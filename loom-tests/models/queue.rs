@@ -22,6 +22,7 @@ pub(super) const MODELS: &[Model] = &[
         preemptions: Some(2),
         run: two_writers,
         mutations: &[
+            mutation("queue_push_wakes"),
             mutation("queue_push_fence"),
             mutation("queue_rest_fence"),
             mutation("queue_rest_recheck"),
@@ -32,7 +33,7 @@ pub(super) const MODELS: &[Model] = &[
         name: "queue_write_against_close",
         preemptions: Some(2),
         run: write_against_close,
-        mutations: &[mutation("queue_enter_closed_check")],
+        mutations: &[mutation("queue_enter_closed_check"), mutation("queue_close_wakes")],
     },
     Model {
         name: "queue_close_from_two_threads",
@@ -50,6 +51,11 @@ pub(super) struct Bell {
 }
 
 impl Bell {
+    pub(super) fn ring(&self) {
+        *lock(&self.rung) = true;
+        self.changed.notify_all();
+    }
+
     pub(super) fn wait(&self) {
         let mut rung = lock(&self.rung);
         while !*rung {
@@ -65,8 +71,7 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        *lock(&self.rung) = true;
-        self.changed.notify_all();
+        self.ring();
     }
 }
 

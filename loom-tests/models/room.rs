@@ -20,13 +20,18 @@ pub(super) const MODELS: &[Model] = &[
         name: "room_writer_against_drain",
         preemptions: None,
         run: writer_against_drain,
-        mutations: &[mutation("room_line_fence"), mutation("room_line_recheck"), mutation("room_register_fence")],
+        mutations: &[
+            mutation("room_line_fence"),
+            mutation("room_line_wakes"),
+            mutation("room_line_recheck"),
+            mutation("room_register_fence"),
+        ],
     },
     Model {
         name: "room_writer_against_close",
         preemptions: None,
         run: writer_against_close,
-        mutations: &[mutation("room_line_recheck"), mutation("room_close_wakes")],
+        mutations: &[mutation("room_line_recheck"), mutation("room_line_sees_the_close"), mutation("room_close_wakes")],
     },
     Model {
         name: "room_enter_against_close",

@@ -7,13 +7,25 @@ use loom::thread;
 use super::{Model, mutation};
 use crate::clock::ManualTime;
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{ArcSwap, Seat, SegQueue, Unparker, now, park, random};
+use crate::sync::{ArcSwap, RealSeat, Seat, SegQueue, Unparker, now, park, random};
 
 pub(super) const MODELS: &[Model] = &[
     Model { name: "segqueue_each_value_once", preemptions: None, run: each_value_once, mutations: &[] },
     Model { name: "segqueue_fifo_per_producer", preemptions: None, run: fifo_per_producer, mutations: &[] },
     Model { name: "seat_keeps_a_token", preemptions: None, run: seat_keeps_a_token, mutations: &[] },
     Model { name: "thread_keeps_a_token", preemptions: None, run: thread_keeps_a_token, mutations: &[] },
+    Model {
+        name: "seat_sit_against_unpark",
+        preemptions: None,
+        run: sit_against_unpark,
+        mutations: &[mutation("seat_sit_fence"), mutation("seat_unpark_fence")],
+    },
+    Model {
+        name: "seat_sit_after_another",
+        preemptions: None,
+        run: sit_after_another,
+        mutations: &[mutation("seat_sit_fence"), mutation("seat_unpark_fence")],
+    },
     Model {
         name: "arcswap_no_update_is_lost",
         preemptions: None,
@@ -71,6 +83,36 @@ fn thread_keeps_a_token() {
     let other = thread::spawn(move || unparker.unpark());
     park(None);
     other.join().unwrap();
+}
+
+/// The real seat: a thread sits down, and looks before it parks, while another has something for it and unparks whoever sits there. It learns of it, although
+/// nobody sat there.
+fn sit_against_unpark() {
+    sit_and_wait(&Arc::default());
+}
+
+/// The same where somebody sat there who is gone.
+fn sit_after_another() {
+    let seat = Arc::new(RealSeat::default());
+    let before = seat.clone();
+    thread::spawn(move || before.sit()).join().unwrap();
+    sit_and_wait(&seat);
+}
+
+fn sit_and_wait(seat: &Arc<RealSeat>) {
+    let done = Arc::new(AtomicUsize::new(0));
+    let waker = {
+        let (seat, done) = (seat.clone(), done.clone());
+        thread::spawn(move || {
+            done.store(1, Ordering::Relaxed);
+            seat.unpark();
+        })
+    };
+    seat.sit();
+    while done.load(Ordering::Relaxed) == 0 {
+        seat.park(None);
+    }
+    waker.join().unwrap();
 }
 
 /// Two updates and a reader: both updates are in the end, and what was replaced is let go.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use loom::thread;
 
-use super::{Model, mutation};
+use super::{Model, Mutation, mutation};
 use crate::clock::Clock;
 use crate::intake::Intake;
 use crate::intake::limits::Bounds;
@@ -24,6 +24,7 @@ pub(super) const MODELS: &[Model] = &[
             mutation("queue_rest_ignores_wake"),
             mutation("queue_rest_takes_no_turn"),
             mutation("queue_wake_posts_once"),
+            Mutation { name: "queue_rest_ordering", preemptions: Some(3) },
         ],
     },
     Model {
@@ -41,7 +42,7 @@ pub(super) const MODELS: &[Model] = &[
         name: "queue_two_closers_against_write",
         preemptions: None,
         run: two_closers_against_write,
-        mutations: &[mutation("queue_first_closer_counts")],
+        mutations: &[mutation("queue_first_closer_counts"), mutation("queue_count_waits_for_the_close")],
     },
 ];
 
@@ -182,9 +183,10 @@ fn two_closers_against_write() {
         thread::spawn(move || intake.enter(&1).ok().map(|note| intake.push(1, note)).is_some())
     };
     intake.close();
+    let counted = intake.entered();
     closer.join().unwrap();
     let accepted = writer.join().unwrap();
-    assert_eq!(intake.entered(), u64::from(accepted));
+    assert_eq!((counted, intake.entered()), (u64::from(accepted), u64::from(accepted)));
     if let Some(parcel) = intake.pop() {
         intake.leave(parcel.note);
     }

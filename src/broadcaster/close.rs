@@ -30,7 +30,9 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
                 let entries: Vec<_> = list.members.iter().map(|member| member.entry.clone()).collect();
                 Closing { answers: entries.iter().map(|_| None).collect(), entries }
             });
-            let open = |(index, _): &(usize, &Shared<E>)| closing.answers[*index].is_none();
+            let open = |(index, _): &(usize, &Shared<E>)| {
+                closing.answers[*index].is_none() || mutation!("broadcaster_asks_who_has_not_answered")
+            };
             closing.entries.iter().enumerate().filter(open).map(|(index, entry)| (index, entry.clone())).collect()
         };
         // Sinks that wait for who asks. Their answer is not kept: asked by somebody else, they have another.

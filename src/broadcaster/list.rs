@@ -1,4 +1,7 @@
 //! The list of sinks that a broadcast reads: a snapshot that is never changed, and the pure steps from one to the next.
+//!
+//! **Orderings.** `gone` and `required` are set with Release and read with Acquire. Who sees that a sink is gone sees all that the last write to it did, which is what a
+//! waiting remove promises; who sees that one is required sees what the caller of `add_required` did before. The list itself is ordered by `ArcSwap`.
 
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
@@ -131,7 +134,9 @@ impl<E: ?Sized> List<E> {
 
     /// With a sink at the end; unchanged if it is there already or the list is closed.
     pub(super) fn with(self: &Arc<Self>, new: &NewSink<E>) -> Arc<Self> {
-        if self.closed || self.get(new.entry.id).is_some() {
+        let closed = self.closed && !mutation!("broadcaster_closed_list_stays");
+        let known = self.get(new.entry.id).is_some() && !mutation!("broadcaster_adds_once");
+        if closed || known {
             return self.clone();
         }
         let mut next = Self::clone(self);
@@ -143,7 +148,8 @@ impl<E: ?Sized> List<E> {
 
     /// Without `id`; unchanged if it is not there or the list is closed.
     pub(super) fn without(self: &Arc<Self>, id: SinkId) -> Arc<Self> {
-        let Some(at) = self.members.iter().position(|member| member.entry.id == id).filter(|_| !self.closed) else {
+        let closed = self.closed && !mutation!("broadcaster_closed_list_keeps");
+        let Some(at) = self.members.iter().position(|member| member.entry.id == id).filter(|_| !closed) else {
             return self.clone();
         };
         let mut next = Self::clone(self);
@@ -156,5 +162,23 @@ impl<E: ?Sized> List<E> {
     /// Closed, with its sinks.
     pub(super) fn sealed(&self) -> Self {
         Self { closed: true, ..self.clone() }
+    }
+}
+
+#[cfg(all(test, not(sinkworks_loom)))]
+mod tests {
+    use super::*;
+    use crate::sink::sink_fn;
+
+    #[test]
+    fn a_closed_list_stays_as_it_is() {
+        let member = || NewSink::<u32>::new(SinkId::unique(), sink_fn(|_: &u32| Ok(())));
+        let known = member();
+        let open = Arc::new(List::empty()).with(&known);
+        assert_eq!(open.with(&member()).members.len(), 2);
+        assert_eq!(open.without(known.entry.id).members.len(), 0);
+        let closed = Arc::new(open.sealed());
+        assert!(Arc::ptr_eq(&closed.with(&member()), &closed));
+        assert!(Arc::ptr_eq(&closed.without(known.entry.id), &closed));
     }
 }

@@ -67,7 +67,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
             self.0.list.rcu(|list| list.with(new))
         };
         let before = early.unwrap_or(before);
-        if before.closed {
+        if before.closed && !mutation!("broadcaster_add_sees_the_close") {
             return Err(WriteError::Closed);
         }
         if let Some(known) = before.get(id).filter(|_| new.entry.is_required()) {
@@ -101,7 +101,11 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
         } else {
             self.0.list.rcu(|list| list.without(id))
         };
-        let gone = before.get(id).filter(|_| !before.closed).map(|entry| Arc::downgrade(entry.leave()));
+        // A closed list changes no more, so `before` is not its last owner.
+        if before.closed && !mutation!("broadcaster_remove_sees_the_close") {
+            return Err(WriteError::Closed);
+        }
+        let gone = before.get(id).map(|entry| Arc::downgrade(entry.leave()));
         let removed = gone.is_some();
         if let Some(gone) = gone.filter(|_| !mutation!("broadcaster_notes_who_leaves")) {
             leaving.retain(|(_, gone)| gone.strong_count() > 0);
@@ -116,7 +120,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
                 self.0.waiting.wake_all();
             }
         }
-        if before.closed { Err(WriteError::Closed) } else { Ok(removed) }
+        Ok(removed)
     }
 
     /// Removes a sink and waits until no write can reach it any more, at most for `timeout`. Says whether that is so.

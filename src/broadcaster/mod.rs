@@ -179,7 +179,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
 
 impl<E: ?Sized> Inner<E> {
     fn len(&self) -> usize {
-        self.read(|list| if list.closed { 0 } else { list.members.len() })
+        self.read(|list| if list.closed && !mutation!("broadcaster_closed_is_empty") { 0 } else { list.members.len() })
     }
 
     /// Looks at the current snapshot. If that is replaced meanwhile, whoever looks may be the last to have a sink that was removed, whose drop is the

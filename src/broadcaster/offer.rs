@@ -114,7 +114,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
         let mut rest = Rest { ticket: saved.ticket, ..Rest::default() };
         let mut offers = Vec::new();
         for (entry, journey) in saved.waiting {
-            if self.has(&entry) {
+            if self.has(&entry) || mutation!("broadcaster_waits_for_no_removed") {
                 offers.push((entry, journey));
             } else {
                 // Who removes a sink that is not ready does not want events to wait for it.
@@ -126,7 +126,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
             if saved.wait.is_some() {
                 // The attempt is still under way.
                 rest.refused.push(refused);
-            } else if !self.has(&refused.entry) {
+            } else if !self.has(&refused.entry) && !mutation!("broadcaster_fails_for_no_removed") {
                 // Nor for one that fails.
                 discard(refused);
             } else if transient(&refused.error).is_some() {

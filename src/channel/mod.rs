@@ -9,7 +9,7 @@
 //! | the end is told to every reader, and after the last event | `channel_close_against_receive` |
 //! | the receiver goes: no event is left | `channel_receiver_goes` |
 //! | room | `channel_room_against_receive` |
-//! | what is missed is told once, at its place, and before the end | `channel_lag_of_the_oldest`, `channel_lag_of_the_newest`, `channel_evict_against_readers` |
+//! | what is missed is told once, at its place, and before the end | `channel_lag_of_the_oldest`, `channel_lag_of_the_newest`, `channel_evict_against_readers`, `channel_shed_against_readers` |
 
 mod lag;
 mod receiver;
@@ -171,7 +171,7 @@ impl<E: Send> Shared<E> {
     }
 
     fn wake_next(&self) {
-        if !self.readers.is_empty() {
+        if !self.readers.is_empty() && !mutation!("channel_push_wakes") {
             self.readers.wake(1);
         }
     }
@@ -237,7 +237,7 @@ impl<E: Send> Shared<E> {
         if mutation!("channel_tell_wakes") {
             return;
         }
-        if self.entrance.intake.is_closed() {
+        if self.entrance.intake.is_closed() && !mutation!("channel_tells_all_of_the_end") {
             self.readers.wake_all();
         } else {
             self.wake_next();

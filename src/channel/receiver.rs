@@ -83,7 +83,8 @@ impl<E: Send + 'static> Receiver<E> {
                     return answer;
                 }
             }
-            if ticket.as_ref().is_some_and(Ticket::is_waiting) {
+            if ticket.as_ref().is_some_and(|ticket| ticket.is_waiting() || mutation!("channel_reader_registers_again"))
+            {
                 if until.is_some_and(|until| now() >= until) {
                     return Err(RecvError::Empty);
                 }
@@ -91,6 +92,9 @@ impl<E: Send + 'static> Receiver<E> {
             } else {
                 // Then it looks once more before it parks. Not registered again before it has looked after a wake.
                 drop(self.shared.readers.register(&mut ticket, block::thread_waker()));
+                if mutation!("channel_reader_looks_again") {
+                    block::park(until);
+                }
             }
         }
     }
@@ -119,7 +123,7 @@ impl<E: Send> Shared<E> {
                     intake.leave(parcel.note);
                     Next::Event(parcel.event)
                 }
-                None if intake.is_drained_for_good() => Next::End,
+                None if intake.is_drained_for_good() && !mutation!("channel_end_is_told") => Next::End,
                 None => Next::Nothing,
             },
         };
@@ -152,11 +156,16 @@ impl<E: Send> Shared<E> {
 
 impl<E: Send + 'static> Drop for Receiver<E> {
     fn drop(&mut self) {
-        self.shared.close();
+        if !mutation!("channel_gone_closes") {
+            self.shared.close();
+        }
         self.shared.entrance.intake.beside().store(1, Ordering::Relaxed);
         // Pairs with the fence of a push: either that writer sees that nobody receives any more, or its event is found here.
         if !mutation!("channel_gone_fence") {
             fence(Ordering::SeqCst);
+        }
+        if mutation!("channel_gone_discards") {
+            return;
         }
         self.shared.discard();
     }

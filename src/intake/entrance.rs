@@ -152,7 +152,7 @@ impl<E, N> Entrance<E, N> {
     {
         let mut line = None;
         if self.intake.is_limited() {
-            if self.intake.is_closed() {
+            if self.intake.is_closed() && !mutation!("room_closed_clones_nothing") {
                 return Err(self.closed());
             }
             line = match self.find_room(event, delivery.resume(), Some(delivery), owner)? {
@@ -208,7 +208,7 @@ impl<E, N> Entrance<E, N> {
             return Ok(Room::Perhaps(line));
         }
         // Before the policy: a closed queue drops nothing for who may not enter anyhow.
-        if self.intake.is_closed() {
+        if self.intake.is_closed() && !mutation!("room_closed_before_the_policy") {
             return Err(self.closed());
         }
         let timeout = match self.overflow {
@@ -224,7 +224,7 @@ impl<E, N> Entrance<E, N> {
                 return Ok(Room::Perhaps(line));
             }
             Overflow::Disconnect => {
-                // Before the close: who finds it closed by this (Acquire in `is_cut_off`) learns why.
+                // Before the close: who finds it closed by this learns why. Release, with the Acquire in `is_cut_off`; who comes by the close itself sees it by that.
                 self.cut_off.store(1, Ordering::Release);
                 owner.disconnect();
                 owner.no_room("disconnected");
@@ -256,7 +256,8 @@ impl<E, N> Entrance<E, N> {
         }
         drop(self.line.register(&mut line.ticket, delivery.waker()));
         // Room, or a close, that came before the registration has woken nobody.
-        if (self.lacks_room(event)? && !self.intake.is_closed()) || mutation!("room_line_recheck") {
+        let is_closed = self.intake.is_closed() && !mutation!("room_line_sees_the_close");
+        if (self.lacks_room(event)? && !is_closed) || mutation!("room_line_recheck") {
             let until = line.until;
             delivery.save(line);
             return Err(WriteError::NotReady(Wait { until }));
@@ -287,7 +288,8 @@ impl<E, N> Entrance<E, N> {
 
     /// Whether a write that found no room has closed it.
     pub(crate) fn is_cut_off(&self) -> bool {
-        self.cut_off.load(Ordering::Acquire) != 0
+        // Acquire, with the Release where it is set.
+        self.cut_off.load(Ordering::Acquire) != 0 && !mutation!("room_knows_why_it_closed")
     }
 
     fn shed(&self, owner: &impl Owner) -> Result<Room, WriteError> {
@@ -328,7 +330,7 @@ impl<E, N> Entrance<E, N> {
             if !mutation!("room_line_fence") {
                 fence(Ordering::SeqCst);
             }
-            if !self.line.is_empty() {
+            if !self.line.is_empty() && !mutation!("room_line_wakes") {
                 self.line.wake(1);
             }
         }

@@ -1,7 +1,10 @@
 //! What an intake with a bound counts besides its words: room in events and in bytes, what became of writes that found none, and what it notes
 //! beside each event.
+//!
+//! **Orderings.** As in the intake's words: `shed` and `evicted` move by `AcqRel` and are looked at by Acquire, and so does `shed_done`: who sees that a writer is done with
+//! an event that was shed sees its letter. `held` too is `AcqRel` where it moves, so that bytes count as free only once their event is done with; the first looks at what a
+//! compare-exchange follows are Relaxed, and so is the count of refusals.
 
-// Orderings: as in the intake's words. `held` too is AcqRel where it moves, so that bytes count as free only once their event is done with.
 use std::time::Instant;
 
 use crate::clock::Clock;

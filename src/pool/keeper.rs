@@ -7,6 +7,9 @@
 //! somebody is parked and a slot is free. (A writer never does, although it may be the one who posts the slow task that finds no slot.) A tick
 //! - calls a fast turn slow that has stood for a whole tick, so that slow turns leave a thread to the others;
 //! - doubles the threads when fast tasks wait and no turn has begun for two ticks, or when slow tasks have waited for a slot at two ticks.
+//!
+//! **Orderings.** `armed` moves by `AcqRel` swaps, never by a store: who arms and the keeper that disarms itself change one word, and the second of them sees what the first did before,
+//! the claim of a slot or the step to sleep. The keeper's own look before it ticks is Acquire for the same reason.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -61,6 +64,13 @@ impl Keeper {
         }
         self.armed.swap(1, Ordering::AcqRel);
         false
+    }
+
+    /// A worker has retired. If everyone else is busy now, or the slow lane has lost its free slot, the keeper must watch.
+    pub(crate) fn arm_after_retirement(&self, is_at_ease: impl Fn() -> bool) {
+        if !is_at_ease() && !mutation!("keeper_retire_arms") {
+            self.arm();
+        }
     }
 
     pub(crate) fn is_armed(&self) -> bool {
@@ -132,7 +142,7 @@ pub(super) fn run(inner: &Arc<Inner>) {
     block::enter_worker();
     inner.keeper.seat.sit();
     let mut growth = Growth::default();
-    while !inner.is_stopped() {
+    while !inner.is_stopped() || mutation!("keeper_sees_stop") {
         let now = inner.clock.now();
         let next = inner.keeper.fire(now);
         let armed = inner.keeper.is_armed();

@@ -33,7 +33,7 @@ use crate::clock::Clock;
 use crate::error::BuildError;
 use crate::name::Name;
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use crate::sync::thread;
+use crate::sync::{mutation, thread};
 #[cfg(any(test, feature = "test-util"))]
 use crate::telemetry::readings;
 use crate::telemetry::{Limit, Observations, Observe, Registration, Stalled, Watch, as_gauge, names as metric};
@@ -85,8 +85,11 @@ struct Owner(Arc<Inner>);
 impl Owner {
     fn stop(&self) {
         self.0.scheduler.stop();
+        // Release, with the Acquire in `is_stopped`. Before the unpark, whose fence pairs with the one when the keeper sits down.
         self.0.stopped.store(1, Ordering::Release);
-        self.0.keeper.unpark();
+        if !mutation!("keeper_stop_unparks") {
+            self.0.keeper.unpark();
+        }
     }
 }
 
@@ -191,7 +194,7 @@ impl Pool {
 
     fn post_all(&self, tasks: impl IntoIterator<Item = (Arc<dyn Task>, Lane)>) {
         self.0.0.scheduler.post_all(tasks);
-        if self.0.0.degraded.load(Ordering::Relaxed) != 0 {
+        if self.0.0.degraded.load(Ordering::Relaxed) != 0 && !mutation!("pool_post_starts_what_is_missing") {
             self.0.0.start().unwrap_or_default();
         }
     }
@@ -256,13 +259,14 @@ impl Inner {
     }
 
     fn is_stopped(&self) -> bool {
+        // Acquire: the keeper ends after what was done before the stop.
         self.stopped.load(Ordering::Acquire) != 0
     }
 
     /// Starts the keeper and the least workers, or those of them that are missing.
     #[cold]
     fn start(self: &Arc<Self>) -> std::io::Result<()> {
-        // Taken by one caller at a time; others go on without.
+        // Taken by one caller at a time; others go on without. AcqRel, as where it is set: who takes the duty to start threads sees what failed before.
         if self.degraded.swap(0, Ordering::AcqRel) & NO_KEEPER != 0 {
             let inner = self.clone();
             self.spawn("keeper", move || keeper::run(&inner), NO_KEEPER | NO_WORKERS)?;
@@ -277,6 +281,7 @@ impl Inner {
         let spawned = thread::Builder::new().name(format!("sinkworks-{role}")).spawn(run);
         spawned.map(drop).inspect_err(|_| {
             self.spawn_failures.fetch_add(1, Ordering::Relaxed);
+            // AcqRel: see `start`.
             self.degraded.fetch_or(missing, Ordering::AcqRel);
         })
     }
@@ -389,5 +394,25 @@ impl Pool {
 
     pub(crate) fn stop_for_model(&self) {
         self.0.stop();
+    }
+}
+
+#[cfg(all(test, not(sinkworks_loom)))]
+mod tests {
+    use super::*;
+    use crate::queue::Queue;
+    use crate::shutdown::Shutdown;
+    use crate::sink::{Sink, sink_fn};
+
+    /// As where the operating system would start none of them.
+    #[test]
+    fn a_pool_without_its_threads_starts_them_at_the_next_write() {
+        let pool = Pool::builder().threads(2).max_threads(2).assemble(Name::known("late"));
+        let queue = Queue::builder(sink_fn(|_: &u32| Ok(()))).pool(&pool).build().unwrap();
+        assert_eq!(pool.stats().threads, 0);
+        queue.send(1).unwrap();
+        assert_eq!(pool.stats().threads, 2);
+        queue.close(Shutdown::within(Duration::from_secs(30))).unwrap();
+        assert_eq!(queue.ledger().delivered, 1);
     }
 }

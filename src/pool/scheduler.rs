@@ -181,7 +181,9 @@ impl<T> Scheduler<T> {
     fn wake_one(&self) {
         loop {
             let word = self.sleep.load(Ordering::Relaxed);
-            if searching(word) != 0 || idle(word) == 0 {
+            let searched = searching(word) != 0 && !mutation!("pool_one_wake_at_a_time");
+            let all_awake = idle(word) == 0 && !mutation!("pool_wakes_who_is_parked");
+            if searched || all_awake {
                 return;
             }
             if self.wake_claimed(word) {
@@ -206,7 +208,7 @@ impl<T> Scheduler<T> {
             while seen != 0 {
                 let bit = seen & seen.wrapping_neg();
                 // AcqRel: the woken worker sees what was posted; this sees the worker's park.
-                if bits.fetch_and(!bit, Ordering::AcqRel) & bit != 0 {
+                if bits.fetch_and(!bit, Ordering::AcqRel) & bit != 0 || mutation!("pool_wake_claims_the_bit") {
                     self.sleep.fetch_sub(IDLE, Ordering::AcqRel);
                     self.wakeups.fetch_add(1, Ordering::Relaxed);
                     self.places[index * 64 + bit.trailing_zeros() as usize].seat.unpark();
@@ -228,7 +230,7 @@ impl<T> Scheduler<T> {
     /// says whether that time is over.
     pub(crate) fn next(&self, worker: &mut Worker, keep: Option<Duration>, expired: impl Fn() -> bool) -> Next<T> {
         loop {
-            if self.stop.load(Ordering::Acquire) != 0 {
+            if self.stop.load(Ordering::Acquire) != 0 && !mutation!("pool_next_sees_stop") {
                 return Next::Stop;
             }
             if let Some((task, lane)) = self.take(worker) {
@@ -247,7 +249,8 @@ impl<T> Scheduler<T> {
         let hands_on = worker.searching && !mutation!("pool_hand_on");
         if worker.searching {
             worker.searching = false;
-            self.sleep.fetch_sub(SEARCHING, Ordering::AcqRel);
+            let before = self.sleep.fetch_sub(SEARCHING, Ordering::AcqRel);
+            debug_assert!(searching(before) > 0, "a search is given back that nobody has begun");
         }
         // Before it runs the task, which may block: whoever posted while this worker searched has left the rest to it, and so has this worker itself when it
         // put its own task back. The fence pairs with the one in `park`.
@@ -289,7 +292,7 @@ impl<T> Scheduler<T> {
         }
         loop {
             let running = self.slow_running.load(Ordering::Relaxed);
-            if running >= self.slow_slots() {
+            if running >= self.slow_slots() && !mutation!("pool_slow_bound") {
                 return None;
             }
             // By compare-exchange, so that the count never exceeds the slots even for a moment.
@@ -382,6 +385,9 @@ impl<T> Scheduler<T> {
             }
             if expired() && (self.unpark_myself(bits, bit) || mutation!("pool_retire_unclaimed")) {
                 return true;
+            }
+            if mutation!("pool_parked_until_claimed") {
+                break;
             }
         }
         worker.searching = true;

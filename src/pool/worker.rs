@@ -40,10 +40,7 @@ pub(super) fn run(inner: &Arc<Inner>, place: usize) {
             }
             Next::Retire => {
                 inner.leave(place);
-                // If everyone else is busy now, or the slow lane has lost its free slot, the keeper must watch.
-                if !inner.scheduler.is_at_ease() {
-                    inner.keeper.arm();
-                }
+                inner.keeper.arm_after_retirement(|| inner.scheduler.is_at_ease());
                 return;
             }
             Next::Stop => {

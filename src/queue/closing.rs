@@ -96,26 +96,28 @@ impl<E: Send + 'static> Mailbox<E> {
             }
             self.closing.closers.register(waker);
         }
-        if Asking::has(self.id) {
+        if Asking::has(self.id) && !mutation!("cycle_is_seen") {
             return Poll::Ready(Err(CloseError::Cycle(CloseReport::new())));
         }
         let how = self.how().unwrap_or(how);
         if how == Shutdown::Abort {
             return self.abort();
         }
-        if Asking::is_nested() && self.entrance.intake.is_drained() {
+        if Asking::is_nested() && self.entrance.intake.is_drained() && !mutation!("cycle_question_is_passed_on") {
             let answer = self.close_destination(how);
             if answer.is_ready() {
                 return answer;
             }
         }
-        self.wake_by_ref();
+        if !mutation!("queue_close_wakes") {
+            self.wake_by_ref();
+        }
         Poll::Pending
     }
 
     /// Everything has left: closes the destination, and ends when it has closed.
     pub(super) fn close_drained(&self, drain: &mut Drain<E>) -> Poll<()> {
-        if self.has_ended() {
+        if self.has_ended() && !mutation!("queue_ends_once") {
             return Poll::Ready(());
         }
         let answer = self.close_destination(self.how().unwrap_or(Shutdown::Drain));
@@ -132,7 +134,10 @@ impl<E: Send + 'static> Mailbox<E> {
     /// Ends on the closer's thread, without a worker: all of them may be blocked.
     fn abort(&self) -> Poll<Result<CloseReport, CloseError>> {
         // One closer at a time; the others are woken when it has ended.
-        let Ok(_aborting) = self.closing.aborting.try_lock() else { return Poll::Pending };
+        let aborting = self.closing.aborting.try_lock();
+        if aborting.is_err() && !mutation!("queue_one_closer_aborts") {
+            return Poll::Pending;
+        }
         let left = self.entrance.intake.abort();
         let turn_runs = match self.drain.try_lock() {
             Ok(mut drain) => {
@@ -148,7 +153,9 @@ impl<E: Send + 'static> Mailbox<E> {
         };
         let answer = self.poll_destination(Shutdown::Abort);
         // A turn that was running goes on to abandon the rest; an event that a writer has not pushed yet is abandoned when it is.
-        self.wake_by_ref();
+        if !mutation!("queue_abort_wakes_the_turn") {
+            self.wake_by_ref();
+        }
         let Poll::Ready(answer) = answer else { return Poll::Pending };
         // Asked before the counts are read: what is pending after a yes stays undelivered.
         let quiet = self.entrance.intake.is_quiet();
@@ -170,7 +177,7 @@ impl<E: Send + 'static> Mailbox<E> {
     /// The destination has answered. If it waits for a queue further up, this one does too.
     fn conclude(&self, answer: Result<CloseReport, CloseError>, ledger: Ledger) -> Result<CloseReport, CloseError> {
         match answer {
-            Err(CloseError::Cycle(mut report)) if Asking::is_nested() => {
+            Err(CloseError::Cycle(mut report)) if Asking::is_nested() && !mutation!("cycle_answer_goes_up") => {
                 report.insert(self.id, ComponentReport { name: Arc::clone(&self.name), ledger });
                 Err(CloseError::Cycle(report))
             }

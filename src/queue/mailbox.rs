@@ -118,7 +118,7 @@ impl<E: Send + 'static> Mailbox<E> {
     #[inline]
     pub(super) fn push(&self, event: E, note: Note, batch: Option<&mut Batch>) {
         self.entrance.intake.push(event, note);
-        if self.ready().run.is_idle() {
+        if self.ready().run.is_idle() && !mutation!("queue_push_wakes") {
             self.wake_into(batch);
         }
     }
@@ -196,6 +196,11 @@ impl<E: Send + 'static> Mailbox<E> {
     pub(super) fn lose(&self, parcel: Parcel<E>, reason: DropReason, mut what: Circumstances, sealed: bool) {
         let Parcel { event, note } = parcel;
         what.accepted = note.accepted;
+        if mutation!("letter_before_the_count") {
+            self.settle(Some(reason), note, sealed);
+            self.write_letter(event, reason, what);
+            return;
+        }
         let event = self.write_letter(event, reason, what);
         self.settle(Some(reason), note, sealed);
         // The user's code. A panic there must keep neither the other events nor a closer, on whose thread this may be, from their end.
@@ -293,11 +298,20 @@ impl<E: Send + 'static> Owner for Mailbox<E> {
         let Some(Parcel { event, note }) = self.entrance.intake.pop() else { return false };
         // The letter before the count, as in `lose`. Until it is counted, the event is inside for whoever closes.
         let what = Circumstances { accepted: note.accepted, ..Circumstances::default() };
+        let count = || {
+            self.entrance.drops.step(|dropped| {
+                dropped.add(DropReason::Overflow, 1);
+                self.entrance.intake.count_evicted(note);
+            });
+        };
+        if mutation!("letter_before_the_eviction") {
+            count();
+            self.write_letter(event, DropReason::Overflow, what);
+            self.wake_for_the_end();
+            return true;
+        }
         let event = self.write_letter(event, DropReason::Overflow, what);
-        self.entrance.drops.step(|dropped| {
-            dropped.add(DropReason::Overflow, 1);
-            self.entrance.intake.count_evicted(note);
-        });
+        count();
         self.wake_for_the_end();
         contain(|| drop(event));
         true
@@ -424,7 +438,9 @@ impl<E: Send + 'static> Wake for WakeMailbox<E> {
             // the destination has closed. The abort comes before the destination is told, so it is seen here.
             // Not if this comes from the mailbox's own turn while it abandons: that one ends by itself, and with settled counts.
             let intake = &mailbox.entrance.intake;
-            if intake.is_aborted() && !(intake.is_quiet() && block::is_turn_of(&mailbox.waker)) {
+            let from_its_turn = block::is_turn_of(&mailbox.waker) && !mutation!("queue_own_turn_ends_itself");
+            let is_quiet = intake.is_quiet() || mutation!("queue_wake_in_an_offer");
+            if intake.is_aborted() && !(is_quiet && from_its_turn) && !mutation!("queue_wake_reaches_closers") {
                 mailbox.closing.wake_closers();
             }
         }

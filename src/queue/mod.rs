@@ -92,6 +92,10 @@
 //! | `last` is the first closer's | `queue_two_closers_against_write` |
 //! | the orderings of `run` | `turn_finds_what_it_was_woken_for` |
 //! | budget spent, then again | `turn_budget_is_spent` |
+//! | who wakes the closers of an aborted queue | `queue_abort_of_a_stuck_turn`, `queue_abort_woken_by_its_turn`, `queue_deadline_comes_in_a_hold` |
+//! | an abort from two threads, of a held event | `queue_abort_from_two_threads`, `queue_abort_of_a_held_event` |
+//! | dead letters: one each, before the count | `letters_evict_against_abort`, `letters_turn_against_abort`, `letters_shed_against_the_end` |
+//! | queues in a cycle | `cycle_closed_from_two_sides` |
 //! | hold, against a waker, a timer, a write, room | `turn_hold_against_waker`, `turn_timer_against_write_against_room` |
 //! | a queue before a queue, closing | `turn_chained_close` |
 //! | waiting for room, the exact bound | `room_writer_against_drain`, `room_writer_against_close`, `room_two_writers_one_place` |

@@ -10,9 +10,10 @@
 //!
 //! The race that matters: the drain finds nothing and goes idle while a writer pushes. The drain goes idle, fences, looks
 //! once more; the writer pushes, fences, looks at the word. Both fences are in one total order, so one of the two sees the other.
+//!
+//! **Orderings.** Whoever wakes, and a turn that ends, releases what it has done (Release); `look` acquires it (Acquire). All steps are read-modify-writes, so that none hides an
+//! earlier one's release. The looks are Relaxed after a fence, and so is the step that takes the turn back: `look` follows. Each of them is a mutation of a model.
 
-// Orderings. Whoever wakes, and a turn that ends, releases what it has done; `look` acquires it. All steps are read-modify-writes, so that none hides an earlier
-// one's release. The looks are Relaxed after a fence, and so is the step that takes the turn back: `look` follows.
 use crate::sync::atomic::{AtomicUsize, Ordering, fence};
 use crate::sync::{mutation, ordering};
 
@@ -59,8 +60,9 @@ impl RunWord {
     /// Ends the turn until the next write, if `is_empty` still holds afterwards. `false`: look again.
     pub(crate) fn rest(&self, is_empty: impl FnOnce() -> bool) -> bool {
         let wake_seen = !mutation!("queue_rest_ignores_wake");
-        // Release, though a fence follows: a writer that sees the word between the two has the next turn. Loom puts nobody between them.
-        if self.0.compare_exchange(ACTIVE, IDLE, Ordering::Release, Ordering::Relaxed).is_err() && wake_seen {
+        // Release, though a fence follows: a writer that has fenced before this one, and sees the word idle, has the next turn.
+        let release = ordering!(Release, "queue_rest_ordering");
+        if self.0.compare_exchange(ACTIVE, IDLE, release, Ordering::Relaxed).is_err() && wake_seen {
             return false;
         }
         if !wake_seen {

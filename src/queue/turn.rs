@@ -62,14 +62,13 @@ fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, pace: 
     let intake = &mailbox.entrance.intake;
     let (entered, gone) = intake.look_at_depth();
     pace.look_for_mark(&mut drain.mark, entered, gone);
-    let sealed = intake.is_sealed();
+    let sealed = intake.is_sealed() && !mutation!("queue_turn_knows_it_is_closed");
     let how = if sealed { mailbox.how() } else { None };
-    if how == Some(Shutdown::Abort) {
+    if how == Some(Shutdown::Abort) && !mutation!("queue_turn_sees_the_deadline") {
         intake.abort();
     }
-    if intake.is_aborted() {
-        return abandon(mailbox, drain);
-    }
+    // Whether it is aborted is asked for each event: an abort is a close, so `sealed` is true by then. Where both come after that look, this turn offers one
+    // event more, and the closer counts it as in flight.
     loop {
         let is_usual = drain.held.is_none() && !sealed && !drain.destination_closed;
         let (parcel, tried, offer) = if is_usual {
@@ -87,7 +86,7 @@ fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, pace: 
                 },
             };
             // Only a closed queue says when it offers: an abort is a close.
-            if sealed && !intake.begin_offer() {
+            if sealed && !intake.begin_offer() && !mutation!("queue_offer_sees_abort") {
                 drain.held = Some(Held { parcel, journey });
                 return abandon(mailbox, drain);
             }
@@ -192,7 +191,7 @@ fn offer<E: Send + 'static>(
     parcel: &Parcel<E>,
     journey: Journey,
 ) -> Offer {
-    if drain.destination_closed {
+    if drain.destination_closed && !mutation!("queue_offers_nothing_to_a_closed_sink") {
         return Offer::Dropped(DropReason::DestinationClosed, settled(journey, 0));
     }
     let id = EventId(mailbox.entrance.intake.left());

@@ -170,7 +170,7 @@ impl<E: ?Sized, S: Sink<E>, R: RetryStrategy> Sink<E> for RetryingSink<S, R> {
     fn try_write(&self, event: &E, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
         let mut saved = delivery.resume::<Saved<R::State>>().unwrap_or_default();
         for _ in 0..AT_ONCE {
-            if self.is_closed() {
+            if self.is_closed() && !mutation!("retry_sees_the_close") {
                 return Err(WriteError::Closed);
             }
             match self.may_proceed(&mut saved, delivery) {
@@ -185,7 +185,8 @@ impl<E: ?Sized, S: Sink<E>, R: RetryStrategy> Sink<E> for RetryingSink<S, R> {
                 self.counts.backoff.record(delivery.now().saturating_duration_since(since));
             }
             if saved.failed && !saved.under_way {
-                self.counts.retries.fetch_add(1, Ordering::Relaxed);
+                // Release: who sees this retry sees the failure before it counted, for the audit.
+                self.counts.retries.fetch_add(1, Ordering::Release);
             }
             saved.under_way = false;
             let answer = delivery.nest(&mut saved.below, |delivery| self.sink.try_write(event, delivery));
@@ -233,6 +234,7 @@ impl<E: ?Sized, S: Sink<E>, R: RetryStrategy> Sink<E> for RetryingSink<S, R> {
     }
 
     fn poll_close(&self, how: Shutdown, waker: &Waker) -> Poll<Result<CloseReport, CloseError>> {
+        // Release, with the Acquire in `is_closed`.
         self.closed.store(1, Ordering::Release);
         // Needs no fence: both this and `WaitList::register` take the list's lock. If this comes first the writer sees the close, otherwise it is woken.
         if !mutation!("retry_close_wakes") {

@@ -86,7 +86,7 @@ impl Observe for Counts {
 
     #[cfg(feature = "test-util")]
     fn audit(&self) -> Result<(), String> {
-        // Each retry follows a failure that is counted before it.
+        // Each retry follows a failure that is counted before it. Acquire, with the Release where a retry is counted.
         let retries = self.retries.load(Ordering::Acquire);
         let stats = self.snapshot();
         let right = retries <= stats.transient;

@@ -1,4 +1,7 @@
 //! The primitives that the models run on: loom's, and stand-ins for what loom does not see. Each stand-in is no stronger than the real one.
+//!
+//! **Orderings.** Those of `SegQueue` and of `ArcSwap` are the weakest that their real ones promise: a push is Release and a pop Acquire; a version is swapped in by `AcqRel` and loaded
+//! by Acquire. Nothing here is `SeqCst`, though the real ones are in places. What only carries values is Relaxed, or not loom's at all.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -112,7 +115,8 @@ impl<T> SegQueue<T> {
     }
 }
 
-/// Where a model's pool thread parks: a token under loom's mutex and condition variable, as `std::thread::park` is specified.
+/// Where a model's pool thread parks: a token under loom's mutex and condition variable, as `std::thread::park` is specified. It also keeps an unpark for
+/// who sits down later, which the real seat does not: the model `seat_sit_against_unpark` shows, on the real seat's code, that who looks before it parks misses nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Seat {
     token: Mutex<bool>,
@@ -312,5 +316,35 @@ impl<T> ArcSwap<T> {
                 return value;
             }
         }
+    }
+}
+
+/// Stands in for `arc_swap::ArcSwapOption`: an [`ArcSwap`] of what may be there.
+pub(crate) struct ArcSwapOption<T>(ArcSwap<Option<Arc<T>>>);
+
+impl<T> Default for ArcSwapOption<T> {
+    fn default() -> Self {
+        Self(ArcSwap::from_pointee(None))
+    }
+}
+
+/// What [`ArcSwapOption::load`] gives.
+pub(crate) struct OptionGuard<'s, T>(Guard<'s, Option<Arc<T>>>);
+
+impl<T> Deref for OptionGuard<'_, T> {
+    type Target = Option<Arc<T>>;
+
+    fn deref(&self) -> &Option<Arc<T>> {
+        &self.0
+    }
+}
+
+impl<T> ArcSwapOption<T> {
+    pub(crate) fn load(&self) -> OptionGuard<'_, T> {
+        OptionGuard(self.0.load())
+    }
+
+    pub(crate) fn store(&self, value: Option<Arc<T>>) {
+        self.0.store(Arc::new(value));
     }
 }

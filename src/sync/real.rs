@@ -3,9 +3,7 @@
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
-
-pub(crate) use arc_swap::ArcSwap;
+pub(crate) use arc_swap::{ArcSwap, ArcSwapOption};
 pub(crate) use crossbeam_queue::SegQueue;
 pub(crate) use scoped_tls::scoped_thread_local;
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
@@ -15,13 +13,27 @@ pub(crate) mod atomic {
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 }
 
-/// Whether the step called `$name` is left out. Never, outside the models.
+/// Whether the step called `$name` is left out. Never, outside the models and `ci/mutations.sh`.
+#[cfg(not(sinkworks_mutated))]
 macro_rules! mutation {
     ($name:literal) => {
         false
     };
 }
+#[cfg(sinkworks_mutated)]
+macro_rules! mutation {
+    ($name:literal) => {
+        $crate::sync::is_mutated($name)
+    };
+}
 pub(crate) use mutation;
+
+/// Whether `SINKWORKS_MUTATION` names this step.
+#[cfg(sinkworks_mutated)]
+pub(crate) fn is_mutated(name: &str) -> bool {
+    static LEFT_OUT: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    LEFT_OUT.get_or_init(|| std::env::var("SINKWORKS_MUTATION").ok()).as_deref() == Some(name)
+}
 
 /// The ordering of an atomic step.
 macro_rules! ordering {
@@ -64,34 +76,5 @@ pub(crate) fn park(timeout: Option<Duration>) {
     match timeout {
         None => thread::park(),
         Some(timeout) => thread::park_timeout(timeout),
-    }
-}
-
-/// Where a pool thread sits while it parks. The thread in a seat changes; whoever wakes it meets no lock.
-///
-/// Who unparks an empty seat wakes nobody. The two fences make up for that: either it finds the thread, or that thread, when it looks before it parks, finds what
-/// was done before the unpark. So a seat is as good as one that keeps an unpark for who comes, which is what the models have.
-#[derive(Debug, Default)]
-pub(crate) struct Seat(ArcSwapOption<Thread>);
-
-impl Seat {
-    /// The calling thread takes the seat.
-    pub(crate) fn sit(&self) {
-        self.0.store(Some(std::sync::Arc::new(thread::current())));
-        atomic::fence(atomic::Ordering::SeqCst);
-    }
-
-    /// Wakes whoever sits here, now or at its next park.
-    pub(crate) fn unpark(&self) {
-        atomic::fence(atomic::Ordering::SeqCst);
-        if let Some(thread) = &*self.0.load() {
-            thread.unpark();
-        }
-    }
-
-    /// Parks the calling thread, which sits here. May return early.
-    #[allow(clippy::unused_self, reason = "the model's seat keeps the parking state in itself")]
-    pub(crate) fn park(&self, timeout: Option<Duration>) {
-        park(timeout);
     }
 }

@@ -217,13 +217,14 @@ impl Drop for Held {
 pub(crate) mod under_way {
     use std::sync::atomic::{AtomicU64, Ordering};
 
+    /// `AcqRel`, with the Acquire of `readings`: who sees that a reading has ended sees that it has let its components go.
     pub(super) const ORDER: Ordering = Ordering::AcqRel;
     pub(super) static BEGUN: AtomicU64 = AtomicU64::new(0);
     pub(super) static ENDED: AtomicU64 = AtomicU64::new(0);
 
     /// How many readings there were. `None` while there is one: then a component may outlive its last handle.
     pub(crate) fn readings() -> Option<u64> {
-        // In this order: as many had ended as had begun at the second look, at the latest.
+        // In this order: as many had ended as had begun at the second look, at the latest. Acquire keeps the order, and shows what the readings did.
         let ended = ENDED.load(Ordering::Acquire);
         let begun = BEGUN.load(Ordering::Acquire);
         (begun == ended).then_some(begun)

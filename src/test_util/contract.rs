@@ -1,6 +1,5 @@
 //! The contract of a sink, as a check.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::{Poll, Wake, Waker};
 use std::time::{Duration, Instant};
@@ -63,21 +62,19 @@ where
 
 /// Counts as a wake-up for the thread that drives.
 struct Bell {
-    rung: AtomicBool,
     tell: mpsc::Sender<()>,
 }
 
 impl Bell {
     fn new() -> (Arc<Self>, Waker, mpsc::Receiver<()>) {
         let (tell, told) = mpsc::channel();
-        let bell = Arc::new(Self { rung: AtomicBool::new(false), tell });
+        let bell = Arc::new(Self { tell });
         (bell.clone(), bell.into(), told)
     }
 }
 
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
-        self.rung.store(true, Ordering::Release);
         // The driver may be gone: a late wake is allowed.
         self.tell.send(()).unwrap_or_default();
     }

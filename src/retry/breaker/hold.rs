@@ -37,7 +37,9 @@ impl Machine {
                 return self.hold(cold, permit, waker, |_, _| again);
             }
             OPEN => match cold.until {
-                Some(until) if now < until => return self.hold_until(cold, permit, waker, until),
+                Some(until) if now < until && !mutation!("breaker_open_until") => {
+                    return self.hold_until(cold, permit, waker, until);
+                }
                 _ => self.enter(HALF_OPEN),
             },
             _ => {}

@@ -17,7 +17,7 @@
 //! ask this very breaker.
 //!
 //! **Orderings.** Every step of the word is `AcqRel` and every look Acquire: who sees a state sees what was done before it was entered. Exactness comes from the compare-exchange
-//! and the lock alone; `transitions` are Relaxed counters.
+//! and the lock alone; `transitions` are Relaxed counters. `told` moves by an `AcqRel` swap: of several who see a change one tells it, after who told the one before.
 
 use std::mem;
 use std::ops::{Deref, DerefMut};
@@ -185,7 +185,7 @@ impl Machine {
         let stage = cold.stage;
         cold.stage = stage.saturating_mul(2);
         let woken = self.held.pop(stage);
-        if woken.len() < stage {
+        if woken.len() < stage && !mutation!("breaker_stages_end") {
             self.word.fetch_and(!STAGED, Ordering::AcqRel);
         }
         Woken(woken)
@@ -233,7 +233,12 @@ impl Machine {
                 self.next_stage(&mut cold)
             }
             // Only a probe whose lease still runs: one that has ended, by its time or by hand, has lost its say.
-            _ if cold.by_rate && !cold.leases.iter().any(|(id, _)| Some(*id) == probe) => return,
+            _ if cold.by_rate
+                && !cold.leases.iter().any(|(id, _)| Some(*id) == probe)
+                && !mutation!("breaker_rate_closes_by_a_probe") =>
+            {
+                return;
+            }
             _ => self.let_pass(&mut cold, 0),
         };
         drop(cold);

@@ -11,6 +11,8 @@
 
 use std::fmt;
 
+use crate::sync::mutation;
+
 pub(super) const CLOSED: u64 = 0;
 pub(super) const OPEN: u64 = 1;
 pub(super) const HALF_OPEN: u64 = 2;
@@ -23,7 +25,7 @@ pub(super) const ONE_FAILURE: u64 = 16;
 
 /// Whether an attempt that fails now counts.
 pub(super) fn counts(word: u64) -> bool {
-    word & (STATE | DISABLED) == CLOSED
+    word & (STATE | DISABLED) == CLOSED || mutation!("breaker_counts_while_closed")
 }
 
 /// What a [`Breaker`](crate::Breaker) lets pass.

@@ -1,4 +1,7 @@
 //! Sinks that record, fail, hesitate, take their time, block and panic.
+//!
+//! **Orderings.** In `failing`, `flaky`, `hesitating` and `recording` what a test reads is set with Release, or counted with `AcqRel`, and read with Acquire: a test that sees a sink closed, or
+//! a write failed, sees what led to it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
