@@ -147,8 +147,8 @@ impl<E, N> Intake<E, N> {
         // and either gets in, or finds it full; so somebody is inside whose leaving wakes that other. The look before that is for its cost alone: a writer
         // to a full queue moves no word.
         if self.lacks_place(limits) {
-            // Or closed, which the caller asks before it does what the overflow policy says.
-            return Err(Refused::Full);
+            // A closed one too could say that it is full: who is refused for that asks again before the overflow policy. This is the shorter way.
+            return Err(if self.is_closed() { Refused::Closed } else { Refused::Full });
         }
         let bytes = limits.reserve(event)?;
         if let Err(refused) = self.take_place(limits) {
