@@ -1,12 +1,15 @@
 //! Pipelines that read in the order of an event's way, backwards: `http.retrying(breaker).queued()`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::fallback::Fallback;
 use crate::filter::Filter;
 use crate::queue::Queue;
 use crate::receipt::{Acknowledged, Untracked};
 use crate::retry::{RetryStrategy, RetryingSink};
 use crate::sink::Sink;
+use crate::time_limit::TimeLimit;
 
 /// Wraps a sink into the stages of this crate.
 ///
@@ -34,6 +37,16 @@ pub trait SinkExt: Sized {
     /// A [`Filter`] in front of it.
     fn filtered<P>(self, predicate: P) -> Filter<Self, P> {
         Filter::new(self, predicate)
+    }
+
+    /// A [`TimeLimit`] in front of it: it gets no more than `limit` to take an event.
+    fn time_limit(self, limit: Duration) -> TimeLimit<Self> {
+        TimeLimit::new(self, limit)
+    }
+
+    /// A [`Fallback`] of it and `secondary`, which gets what this one does not take.
+    fn fallback<S>(self, secondary: S) -> Fallback<Self, S> {
+        Fallback::new(self, secondary)
     }
 
     /// An [`Acknowledged`] around it: it takes [`Tracked`](crate::Tracked) events, and notes on each that `name` has delivered it. Put it below the

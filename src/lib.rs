@@ -89,6 +89,10 @@ mod queue;
 mod dead_letter;
 // Trying again, and when.
 mod retry;
+// How long an event may wait.
+mod time_limit;
+// Where events go while their sink does not take them.
+mod fallback;
 // The end of the way: a reader in this process.
 mod channel;
 // The end of the way: an HTTP endpoint.
@@ -139,6 +143,7 @@ pub use compose::SinkExt;
 pub use dead_letter::{DeadLetter, Replayed, replay};
 pub use delivery::{Delivery, EventId, Frame, History, Journey};
 pub use error::{BuildError, Class, CloseError, Failure, Wait, WriteError};
+pub use fallback::{Fallback, FallbackError};
 pub use filter::Filter;
 pub use intake::entrance::{Overflow, SendError};
 pub use intake::limits::EventTooLarge;
@@ -147,12 +152,13 @@ pub use pool::{Pool, PoolBuilder, PoolStats};
 pub use queue::{Queue, QueueBuilder};
 pub use receipt::{Acknowledged, Acknowledgement, Outcome, Receipt, ReceiptError, Tracked, Untracked};
 pub use retry::{
-    Breaker, BreakerBuilder, BreakerState, DestinationFull, ExponentialBackoff, ExponentialBackoffBuilder, Jitter,
-    NotAttempted, Permit, Proceed, RetryBudget, RetryBudgetBuilder, RetryLimit, RetryStats, RetryStrategy,
+    Breaker, BreakerBuilder, BreakerState, DestinationFull, ExponentialBackoff, ExponentialBackoffBuilder, FailFast,
+    Jitter, NotAttempted, Permit, Proceed, RetryBudget, RetryBudgetBuilder, RetryLimit, RetryStats, RetryStrategy,
     RetryingSink, Verdict, Withdrawal,
 };
 pub use shutdown::{CloseReport, ComponentReport, Shutdown};
 pub use sink::{Sink, SinkFn, SinkId, sink_fn};
+pub use time_limit::{TimeLimit, TimeLimitReached};
 pub use wakers::Wakers;
 
 /// The README's examples are tests.

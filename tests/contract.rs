@@ -82,6 +82,20 @@ fn filters_and_functions_keep_the_contract() {
     check_contract(|| sink_fn(|_: &str| Ok(())), "unsized");
 }
 
+#[test]
+fn time_limits_and_fallbacks_keep_the_contract() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    check_contract(|| difficult().retrying(breaker()).time_limit(HOUR), &1);
+    check_contract(|| NotReadyYet::new(3, Recording::new()).time_limit(MS).retrying(backoff()), &1u32);
+    check_contract(|| sink_fn(|_: &str| Ok(())).time_limit(HOUR), "unsized");
+    check_contract(|| Recording::new().fallback(Recording::new()), &1u32);
+    check_contract(|| difficult().fallback(difficult().retrying(breaker())), &1);
+    check_contract(|| Failing::always(Recording::new()).fallback(Queue::new(Recording::new())), &1u32);
+    check_contract(|| difficult().fallback(difficult()).retrying(breaker()), &1);
+    let nested = || difficult().retrying(breaker().fail_fast()).time_limit(HOUR);
+    check_contract(move || nested().fallback(nested().fallback(difficult().retrying(backoff()))), &1);
+}
+
 /// A channel with its reader, without which it is closed.
 struct Read(Channel<u32>, #[allow(dead_code, reason = "kept")] Receiver<u32>);
 
