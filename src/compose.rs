@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::fallback::Fallback;
 use crate::filter::Filter;
-use crate::queue::Queue;
+use crate::queue::{Batching, Queue};
 use crate::receipt::{Acknowledged, Untracked};
 use crate::retry::{RetryStrategy, RetryingSink};
 use crate::sink::Sink;
@@ -66,6 +66,15 @@ pub trait SinkExt: Sized {
         Self: Sink<E> + 'static,
     {
         Queue::new(self)
+    }
+
+    /// A [`Queue`] in front of it, on the [global pool](crate::Pool::global), that delivers up to `max_events` in one write (0 means 1), and waits no longer than
+    /// `linger` for them: see [`Queue::batching`].
+    fn batched<E: Send + 'static>(self, max_events: usize, linger: Duration) -> Queue<E>
+    where
+        Self: Sink<[E]> + 'static,
+    {
+        Queue::batched(self, Batching::new(max_events, linger))
     }
 }
 

@@ -48,6 +48,7 @@
 //! | `prometheus` | `telemetry::serve` and `telemetry::Exporter`: the metrics for a Prometheus scrape, the pools' health, the running topology |
 //! | `tracing` | state changes (a breaker, an eviction, an overflow, a close …) as events of the `tracing` crate, rate-limited: see [`telemetry`] |
 //! | `webhook` | the module `webhook`: events as JSON over HTTP or HTTPS. Its TLS needs a C compiler to build |
+//! | `ndjson` | the module `ndjson`: events as NDJSON, in a file that is rotated and reopened, or on the standard output |
 //! | `test-util` | the module `test_util`: a manual clock, ready-made sinks, and a check that a sink keeps the contract |
 //!
 //! # Limits
@@ -85,6 +86,8 @@ mod filter;
 mod intake;
 // Between a writer and a sink.
 mod queue;
+// Many events in one write.
+mod batch;
 // What becomes of events that a queue drops.
 mod dead_letter;
 // Trying again, and when.
@@ -98,6 +101,9 @@ mod channel;
 // The end of the way: an HTTP endpoint.
 #[cfg(feature = "webhook")]
 pub mod webhook;
+// The end of the way: a file, or the standard output.
+#[cfg(feature = "ndjson")]
+pub mod ndjson;
 // Who has delivered an event, for its writer.
 mod receipt;
 // The stages as methods.
@@ -136,6 +142,7 @@ mod fuzz;
 #[path = "../loom-tests/models/mod.rs"]
 pub mod models;
 
+pub use batch::{BatchError, BatchFn, batch_fn};
 pub use broadcaster::{Broadcaster, RequiredSinkError, SinkPanicked};
 pub use channel::{Channel, ChannelBuilder, Iter, Receiver, RecvError};
 pub use clock::Clock;
@@ -149,7 +156,7 @@ pub use intake::entrance::{Overflow, SendError};
 pub use intake::limits::EventTooLarge;
 pub use ledger::{DropReason, Dropped, Ledger};
 pub use pool::{Pool, PoolBuilder, PoolStats};
-pub use queue::{Queue, QueueBuilder};
+pub use queue::{Batching, Queue, QueueBuilder};
 pub use receipt::{Acknowledged, Acknowledgement, Outcome, Receipt, ReceiptError, Tracked, Untracked};
 pub use retry::{
     Breaker, BreakerBuilder, BreakerState, DestinationFull, ExponentialBackoff, ExponentialBackoffBuilder, FailFast,
