@@ -21,6 +21,8 @@
 //! which the abort puts its bit. Either the abort comes first: then there is no offer. Or the closer sees `end`, and counts as in flight what lies between what has left and
 //! that.
 //!
+//! `ci/loom.sh batch` checks that.
+//!
 //! **Retries** are below, as for any queue: `batches.retrying(strategy)`. What is repeated is the write of the slice; a sink that remembers which events it has
 //! taken, as one of [`batch_fn`](crate::batch_fn) does, is repeated for the others only. Until then no further batch is offered.
 
@@ -43,6 +45,7 @@ use crate::ledger::DropReason;
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::mutation;
 use crate::telemetry::Topology;
 
 /// How a [`Queue`](crate::Queue) gathers events into batches: see [`Queue::batching`](crate::Queue::batching).
@@ -196,7 +199,10 @@ pub(super) fn deliver<E: Send + 'static>(
         }
         let events = batch.len();
         let tried = attempts(&batch.journey);
-        batches.end.store(intake.left() + events as u64, Ordering::Relaxed);
+        if !mutation!("batch_says_where_it_ends") {
+            // Relaxed: the step of `left` that begins the offer releases it.
+            batches.end.store(intake.left() + events as u64, Ordering::Relaxed);
+        }
         if !intake.begin_offer() {
             return abandon(mailbox, drain);
         }
@@ -206,7 +212,7 @@ pub(super) fn deliver<E: Send + 'static>(
                 pace.stop_waiting(attempts(&journey) > tried);
                 drain.batch.begun = true;
                 drain.batch.journey = journey;
-                if sealed {
+                if sealed && !mutation!("batch_held_is_quiet") {
                     intake.end_offer();
                 }
                 mailbox.set_timer(drain, until);
@@ -226,9 +232,6 @@ pub(super) fn deliver<E: Send + 'static>(
                     }
                 });
             }
-        }
-        if intake.is_aborted() {
-            return abandon(mailbox, drain);
         }
         if pace.spend_batch(drain, u32::try_from(events).unwrap_or(u32::MAX)) {
             return Stop::Spent;
@@ -293,7 +296,7 @@ fn settle<E: Send + 'static>(
     let last = parcels.len() - 1;
     for (place, parcel) in parcels.into_iter().enumerate() {
         // Quiet only when all have left.
-        let sealed = sealed && place == last;
+        let sealed = sealed && (place == last || mutation!("batch_is_quiet_at_its_end"));
         match fate(place) {
             (None, _) => {
                 drain.delivered += 1;
