@@ -30,10 +30,10 @@
 //!
 //! 1. A [`Broadcaster`] offers it to each of its sinks, on the writer's thread. A [`Filter`] lets some events pass.
 //! 2. A [`Queue`] stores it; this is where a write ends. A [`Channel`] does the same for a reader in the same process.
-//! 3. A worker of the [`Pool`] gives the queue a turn, which offers its events to the next sink, one at a time and in order.
+//! 3. A worker of the [`Pool`] gives the queue a turn, which offers its events to the next sink, one at a time and in order; or [several in one write](Queue::batching).
 //! 4. A [`RetryingSink`] repeats what fails, as a [`RetryStrategy`] says: a [`Breaker`], an [`ExponentialBackoff`], a [`RetryLimit`], a
-//!    [`RetryBudget`], or several of them. Waiting, it holds no thread.
-//! 5. The last sink takes it: a function ([`sink_fn`]), a type of yours that is a [`Sink`], or the `Webhook` of this crate.
+//!    [`RetryBudget`], or several of them. Waiting, it holds no thread. A [`TimeLimit`] caps its patience, a [`Fallback`] has somewhere else to go.
+//! 5. The last sink takes it: a function ([`sink_fn`]), a type of yours that is a [`Sink`], or the `Webhook`, `NdjsonFile` or `NdjsonStdout` of this crate.
 //!
 //! With each event goes its [`Delivery`], in which stages remember what they must; stages answer with a [`WriteError`]. Components that hold
 //! events keep a [`Ledger`]: `accepted = delivered + dropped + pending`. A close begins at the top and ends with a [`CloseReport`] of
