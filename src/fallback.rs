@@ -45,6 +45,7 @@ use crate::telemetry::Topology;
 /// - **The last offer** of a queue that drains goes to the secondary if the primary is not ready.
 /// - **Order**: an event that fell over and one that did not are in two places.
 /// - **Once**: only one of the two has taken the event, as far as their answers tell. A primary that has timed out may have it too.
+/// - **A batch** falls over as a whole: events of it that the primary has taken come to the secondary too.
 /// - **A panic** of the primary does not fall over: it goes up as from any stage, and the queue counts it.
 /// - Closing closes both at the same time.
 ///

@@ -268,6 +268,50 @@ fn a_retry_repeats_only_the_events_that_may_be_taken_later() {
     still.queue.close(Shutdown::Drain).unwrap();
 }
 
+/// Takes the events that divide by three, and fails the others in a way that may pass.
+fn thirds() -> impl Sink<[u64]> {
+    batch_fn(|events: &[&u64]| {
+        let outcome = |event: &&u64| if **event % 3 == 0 { Ok(()) } else { Err(Failure::transient("not yet")) };
+        BatchError::check(events.iter().map(outcome).collect())
+    })
+}
+
+#[test]
+fn what_was_taken_is_delivered_while_the_rest_of_its_batch_is_retried_and_when_that_is_given_up() {
+    for how in [Shutdown::Abort, Shutdown::Drain, Shutdown::within(Duration::ZERO)] {
+        let still = Still::with(thirds().retrying(Breaker::new(1, SECOND)), |builder| builder.capacity(3));
+        still.send(0..3);
+        assert_ledger(&still.queue, 3, 1, &[]);
+        still.queue.try_send(3).unwrap();
+        assert!(still.queue.try_send(4).is_err(), "there was room for one");
+        still.advance(SECOND);
+        assert_ledger(&still.queue, 4, 1, &[]);
+        let report = still.queue.close(how).unwrap();
+        let delivered = if how == Shutdown::Drain { 2 } else { 1 };
+        assert_eq!((report.abandoned(), report.in_flight()), (4 - delivered, 0), "{how:?}");
+        assert_ledger(&still.queue, 4, delivered, &[(DropReason::Abandoned, 4 - delivered)]);
+    }
+}
+
+#[test]
+fn what_was_taken_is_delivered_also_if_the_next_attempt_panics_or_finds_the_sink_closed() {
+    for (closes, reason) in [(true, DropReason::DestinationClosed), (false, DropReason::Panicked)] {
+        let attempts = AtomicU64::new(0);
+        let sink = batch_fn(move |events: &[&u64]| {
+            if attempts.fetch_add(1, Ordering::AcqRel) > 0 {
+                assert!(closes, "told to panic");
+                return Err(WriteError::Closed);
+            }
+            BatchError::check(events.iter().map(|event| refuse(**event)).collect())
+        });
+        let still = Still::new(sink.retrying(Breaker::new(1, SECOND)));
+        still.send(0..3);
+        still.advance(SECOND);
+        assert_ledger(&still.queue, 3, 1, &[(reason, 2)]);
+        still.queue.close(Shutdown::Drain).unwrap();
+    }
+}
+
 #[test]
 fn a_retry_that_gives_up_leaves_each_event_its_outcome() {
     let sink = batch_fn(|events: &[&u64]| BatchError::check(events.iter().map(|event| refuse(**event)).collect()));

@@ -13,7 +13,8 @@
 //!                   offer the slice
 //!                     taken:      each leaves as delivered
 //!                     failed:     each leaves as its outcome says, or all of them as the answer says
-//!                     not ready:  the batch stays as it is, with its journey, since the stages below have saved what they know of *this* slice; hold
+//!                     not ready:  those leave that the last failure says are taken. The batch stays as it is, with its journey, since the stages below
+//!                                 have saved what they know of *this* slice; hold
 //!            closed: no linger. Drain: one offer, the last
 //! ```
 //!
@@ -24,7 +25,8 @@
 //! `ci/loom.sh batch` checks that.
 //!
 //! **Retries** are below, as for any queue: `batches.retrying(strategy)`. What is repeated is the write of the slice; a sink that remembers which events it has
-//! taken, as one of [`batch_fn`](crate::batch_fn) does, is repeated for the others only. Until then no further batch is offered.
+//! taken, as one of [`batch_fn`](crate::batch_fn) does, is repeated for the others only. Until then no further batch is offered. The retry notes each failure in the history of the
+//! batch; so the queue learns there which events are delivered already, and if the rest is given up, those are not.
 
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -134,18 +136,28 @@ pub(super) struct Gathered<E> {
     since: Option<Instant>,
     /// It has been offered, and was not taken yet: nothing is added to it.
     begun: bool,
+    /// Those that have left before the others. They stay in the slice, which the stages below know. Empty: none.
+    taken: Vec<bool>,
     journey: Journey,
 }
 
 impl<E> Default for Gathered<E> {
     fn default() -> Self {
-        Self { events: Vec::new(), notes: Vec::new(), since: None, begun: false, journey: Journey::default() }
+        Self {
+            events: Vec::new(),
+            notes: Vec::new(),
+            since: None,
+            begun: false,
+            taken: Vec::new(),
+            journey: Journey::default(),
+        }
     }
 }
 
 impl<E> Gathered<E> {
-    pub(super) fn len(&self) -> usize {
-        self.events.len()
+    /// How many have not left.
+    pub(super) fn inside(&self) -> usize {
+        self.events.len() - self.taken.iter().filter(|taken| **taken).count()
     }
 
     fn push(&mut self, Parcel { event, note }: Parcel<E>) {
@@ -153,12 +165,30 @@ impl<E> Gathered<E> {
         self.notes.push(note);
     }
 
-    /// Empties it, and answers what was in it. Its memory stays.
-    fn take(&mut self) -> (Vec<Parcel<E>>, Journey) {
-        let parcels = self.events.drain(..).zip(self.notes.drain(..)).map(|(event, note)| Parcel { event, note });
-        let parcels = parcels.collect();
+    /// Empties it, and answers what was in it, with its places, but for what has left. Its memory stays.
+    fn take(&mut self) -> (Vec<(usize, Parcel<E>)>, Journey) {
+        let (mut parcels, mut left) = (Vec::with_capacity(self.events.len()), Vec::new());
+        for (place, (event, note)) in self.events.drain(..).zip(self.notes.drain(..)).enumerate() {
+            if self.taken.get(place) == Some(&true) {
+                left.push(event);
+            } else {
+                parcels.push((place, Parcel { event, note }));
+            }
+        }
+        self.taken.clear();
         (self.since, self.begun) = (None, false);
+        // The user's code.
+        for event in left {
+            contain(|| drop(event));
+        }
         (parcels, std::mem::take(&mut self.journey))
+    }
+
+    /// Notes that the one at `place` leaves before the others. `None` if it has already.
+    fn leave_early(&mut self, place: usize) -> Option<Note> {
+        self.taken.resize(self.events.len(), false);
+        let is_first = !std::mem::replace(&mut self.taken[place], true);
+        is_first.then(|| self.notes[place])
     }
 }
 
@@ -181,14 +211,15 @@ pub(super) fn deliver<E: Send + 'static>(
     let intake = &mailbox.entrance.intake;
     loop {
         let batch = &mut drain.batch;
-        while !batch.begun && batch.len() < batches.options.max_events {
+        while !batch.begun && batch.events.len() < batches.options.max_events {
             let Some(parcel) = intake.pop() else { break };
             batch.push(parcel);
         }
-        if batch.len() == 0 {
+        let events = batch.events.len();
+        if events == 0 {
             return Stop::Empty;
         }
-        let may_grow = !batch.begun && batch.len() < batches.options.max_events;
+        let may_grow = !batch.begun && events < batches.options.max_events;
         if may_grow && !sealed && !drain.destination_closed && !batches.options.linger.is_zero() {
             let now = mailbox.clock().now();
             let until = saturating_add(*batch.since.get_or_insert(now), batches.options.linger);
@@ -197,11 +228,11 @@ pub(super) fn deliver<E: Send + 'static>(
                 return Stop::Empty;
             }
         }
-        let events = batch.len();
+        let inside = batch.inside();
         let tried = attempts(&batch.journey);
         if !mutation!("batch_says_where_it_ends") {
             // Relaxed: the step of `left` that begins the offer releases it.
-            batches.end.store(intake.left() + events as u64, Ordering::Relaxed);
+            batches.end.store(intake.left() + inside as u64, Ordering::Relaxed);
         }
         if !intake.begin_offer() {
             return abandon(mailbox, drain);
@@ -210,6 +241,7 @@ pub(super) fn deliver<E: Send + 'static>(
         match offer(mailbox, batches, drain, how) {
             Fate::NotReady(until, journey) => {
                 pace.stop_waiting(attempts(&journey) > tried);
+                settle_taken(mailbox, drain, &journey);
                 drain.batch.begun = true;
                 drain.batch.journey = journey;
                 if sealed && !mutation!("batch_held_is_quiet") {
@@ -219,6 +251,9 @@ pub(super) fn deliver<E: Send + 'static>(
                 return Stop::Hold;
             }
             Fate::All(reason, unrecorded, journey) => {
+                if reason.is_some() {
+                    settle_taken(mailbox, drain, &journey);
+                }
                 let what = settled(journey, unrecorded);
                 settle(mailbox, drain, sealed, |_| (reason, Circumstances { history: what.history.clone(), ..what }));
             }
@@ -293,10 +328,13 @@ fn settle<E: Send + 'static>(
     fate: impl Fn(usize) -> (Option<DropReason>, Circumstances),
 ) {
     let (parcels, _) = drain.batch.take();
-    let last = parcels.len() - 1;
-    for (place, parcel) in parcels.into_iter().enumerate() {
+    let last = parcels.last().map(|(place, _)| *place);
+    if sealed && last.is_none() {
+        mailbox.entrance.intake.end_offer();
+    }
+    for (place, parcel) in parcels {
         // Quiet only when all have left.
-        let sealed = sealed && (place == last || mutation!("batch_is_quiet_at_its_end"));
+        let sealed = sealed && (Some(place) == last || mutation!("batch_is_quiet_at_its_end"));
         match fate(place) {
             (None, _) => {
                 drain.delivered += 1;
@@ -309,12 +347,24 @@ fn settle<E: Send + 'static>(
     }
 }
 
+/// The batch goes on, or ends without an answer for each event. Those that the sink had taken when it last told have been delivered all the same.
+fn settle_taken<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, journey: &Journey) {
+    let events = drain.batch.events.len();
+    let told = journey.history().and_then(|history| BatchError::of(&history.last_error, events));
+    for (place, _) in told.unwrap_or_default().iter().enumerate().filter(|(_, outcome)| outcome.is_ok()) {
+        if let Some(note) = drain.batch.leave_early(place) {
+            drain.delivered += 1;
+            mailbox.settle(None, note, false);
+        }
+    }
+}
+
 impl<E: Send + 'static> Mailbox<E> {
     /// Gives up what is in the batch.
     pub(super) fn abandon_batch(&self, drain: &mut Drain<E>) {
         let (parcels, journey) = drain.batch.take();
         let history = contain(|| journey.into_history()).flatten();
-        for parcel in parcels {
+        for (_, parcel) in parcels {
             let what = Circumstances { history: history.clone(), ..Circumstances::default() };
             self.lose(parcel, DropReason::Abandoned, what, false);
         }

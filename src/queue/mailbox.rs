@@ -81,7 +81,7 @@ impl<E> Default for Drain<E> {
 impl<E> Drain<E> {
     /// Events that were popped and have not left.
     fn inside(&self) -> u64 {
-        u64::from(self.held.is_some()) + self.batch.len() as u64
+        u64::from(self.held.is_some()) + self.batch.inside() as u64
     }
 }
 

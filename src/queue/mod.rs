@@ -204,7 +204,8 @@ impl<E: Send + 'static> Queue<E> {
     /// - **Outcomes**: if not all were taken, and the sink says which with a [`BatchError`](crate::BatchError), each event is delivered, or dropped for its own
     ///   reason, with a dead letter that has its own error. Otherwise what the sink answers is so for all of the batch: a panic too.
     /// - **Retries** belong below, as with any queue: `sink.retrying(strategy)`. A sink of [`batch_fn`](crate::batch_fn) gets only the events of the batch that
-    ///   failed in a way that may pass. The next batch waits meanwhile: one write in flight, and the order stays.
+    ///   failed in a way that may pass. The next batch waits meanwhile: one write in flight, and the order of batches stays. Within one, an event that is
+    ///   repeated comes after those that were taken at once; these are delivered in the ledger as soon as the retry has noted it.
     /// - **Closing**: what is pending is delivered in batches, the last one as it is. [`Drain`](crate::Shutdown::Drain) offers each batch once. An abort gives up a batch that is not
     ///   in flight.
     /// - **The delivery** that the sink gets is that of the batch: its id and its [`accepted_at`](crate::Delivery::accepted_at) are the first event's, its
