@@ -16,6 +16,7 @@ use sinkworks::{Breaker, Class, Journey, Queue, Shutdown, Sink, SinkExt, WriteEr
 
 const SECOND: Duration = Duration::from_secs(1);
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "it is what says an event's key")]
 fn even(event: &u64) -> bool {
     event % 2 == 0
 }
@@ -38,11 +39,11 @@ fn each_key_has_a_sink_and_its_events_in_order() {
     let leaves = [Recording::new(), Recording::new()];
     let made = Arc::new(AtomicUsize::new(0));
     let (sinks, count, threads) = (leaves.clone(), made.clone(), pool.clone());
-    let make = move |even: &bool| {
+    let build = move |even: &bool| {
         count.fetch_add(1, Ordering::AcqRel);
         Queue::builder(sinks[usize::from(*even)].clone()).pool(&threads).build().unwrap()
     };
-    let sink = ByKey::new(2, even, make);
+    let sink = ByKey::new(2, even, build);
     for event in 0..6u64 {
         sink.write(&event).unwrap();
     }

@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn what_can_be_taken_back_leaves_no_trace() {
-        let all: String = (10..20).map(|event| format!("{event}\n")).collect();
+        let all = "10\n11\n12\n13\n14\n15\n16\n17\n18\n19\n";
         for bytes in 3..=31 {
             assert_eq!(written(bytes, true, false), all, "{bytes} at a time");
             let torn = written(bytes + 1, true, true);
