@@ -2,7 +2,7 @@
 //! [ndjson.org](https://github.com/ndjson/ndjson-spec), which JSON Lines calls by another name.
 //!
 //! Both sinks take single events, `Sink<E>`, and batches, `Sink<[E]>`, where `E` is [`Serialize`]. A batch is one system call; what became
-//! of each of its events is told by a [`BatchError`](crate::BatchError):
+//! of each of its events is told by a [`BatchError`]:
 //!
 //! ```
 //! use std::time::Duration;
