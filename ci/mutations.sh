@@ -13,6 +13,7 @@ filter=${1:-}
 
 # Step, test program (`lib`: the unit tests), test.
 read -r -d '' steps <<'STEPS' || true
+batch_function_sees_the_close closed a_batch_function_is_called_no_more
 breaker_counts_while_closed breaker disabled_everything_passes_and_nothing_trips
 breaker_open_until breaker when_a_probe_fails_as_many_as_there_are_probes_learn_the_new_time
 breaker_rate_closes_by_a_probe breaker a_probe_from_before_has_lost_its_say

@@ -86,6 +86,7 @@ clippy_features() {
     clippy_alone prometheus
     clippy_alone tracing
     clippy_alone webhook
+    clippy_alone ndjson
     clippy_alone test-util
 }
 

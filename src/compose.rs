@@ -1,12 +1,15 @@
 //! Pipelines that read in the order of an event's way, backwards: `http.retrying(breaker).queued()`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::fallback::Fallback;
 use crate::filter::Filter;
-use crate::queue::Queue;
+use crate::queue::{Batching, Queue};
 use crate::receipt::{Acknowledged, Untracked};
 use crate::retry::{RetryStrategy, RetryingSink};
 use crate::sink::Sink;
+use crate::time_limit::TimeLimit;
 
 /// Wraps a sink into the stages of this crate.
 ///
@@ -36,6 +39,16 @@ pub trait SinkExt: Sized {
         Filter::new(self, predicate)
     }
 
+    /// A [`TimeLimit`] in front of it: it gets no more than `limit` to take an event.
+    fn time_limit(self, limit: Duration) -> TimeLimit<Self> {
+        TimeLimit::new(self, limit)
+    }
+
+    /// A [`Fallback`] of it and `secondary`, which gets what this one does not take.
+    fn fallback<S>(self, secondary: S) -> Fallback<Self, S> {
+        Fallback::new(self, secondary)
+    }
+
     /// An [`Acknowledged`] around it: it takes [`Tracked`](crate::Tracked) events, and notes on each that `name` has delivered it. Put it below the
     /// queue: above, it says that the queue has stored the event.
     fn acknowledged(self, name: impl Into<Arc<str>>) -> Acknowledged<Self> {
@@ -53,6 +66,15 @@ pub trait SinkExt: Sized {
         Self: Sink<E> + 'static,
     {
         Queue::new(self)
+    }
+
+    /// A [`Queue`] in front of it, on the [global pool](crate::Pool::global), that delivers up to `max_events` in one write (0 means 1), and waits no longer than
+    /// `linger` for them: see [`Queue::batching`].
+    fn batched<E: Send + 'static>(self, max_events: usize, linger: Duration) -> Queue<E>
+    where
+        Self: Sink<[E]> + 'static,
+    {
+        Queue::batched(self, Batching::new(max_events, linger))
     }
 }
 

@@ -146,6 +146,7 @@ pub struct Delivery<'a> {
     journey: Journey,
     last: bool,
     accepted_at: Option<Instant>,
+    deadline: Option<Instant>,
     /// Where a broadcast collects the queues that become ready by it.
     batch: Option<Batch>,
 }
@@ -160,6 +161,7 @@ impl<'a> Delivery<'a> {
             journey: Journey::default(),
             last: false,
             accepted_at: None,
+            deadline: None,
             batch: None,
         }
     }
@@ -174,6 +176,7 @@ impl<'a> Delivery<'a> {
             journey,
             last: false,
             accepted_at: None,
+            deadline: None,
             batch: None,
         }
     }
@@ -211,6 +214,25 @@ impl<'a> Delivery<'a> {
         debug_assert!(self.is_fresh(), "the event before has left something");
         self.id = Some(id);
         self.accepted_at = accepted_at;
+    }
+
+    /// When the patience of a stage above ends, if one has set a limit, as a [`TimeLimit`](crate::TimeLimit) does: the earliest of them. A sink that waits for
+    /// something, an answer over the network say, gives up by then; a [`RetryingSink`](crate::RetryingSink) begins no attempt from then on. It does not go
+    /// beyond a queue, whose events have a delivery of their own.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Calls a child with a [deadline](Self::deadline), or with the one that is set already if that is earlier. It counts for this call alone.
+    pub fn with_deadline<R>(&mut self, deadline: Instant, call: impl FnOnce(&mut Self) -> R) -> R {
+        let mut earliest = Some(self.deadline.map_or(deadline, |set| set.min(deadline)));
+        let lent = Lent {
+            delivery: self,
+            theirs: &mut earliest,
+            swap: |delivery, deadline| mem::swap(&mut delivery.deadline, deadline),
+        };
+        lent.to(call)
     }
 
     /// What is to be kept until the event is offered again.
@@ -331,7 +353,7 @@ impl<'a> Delivery<'a> {
     }
 }
 
-/// A delivery with a child's state in place of the stage's own. Its drop puts both back, also when the child panics: who
+/// A delivery with what is a child's in place of the stage's own. Its drop puts both back, also when the child panics: who
 /// catches that, as a broadcaster does, goes on with the state of the right stage.
 struct Lent<'l, 'd, T> {
     delivery: &'l mut Delivery<'d>,

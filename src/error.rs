@@ -31,6 +31,20 @@ impl WriteError {
         Self::NotReady(Wait { until: Some(until) })
     }
 
+    /// What a failure would be that stands for this answer: whether trying again makes sense.
+    pub(crate) fn class(&self) -> Class {
+        match self {
+            Self::Failed(failure) => failure.class(),
+            Self::Full | Self::NotReady(_) => Class::Transient,
+            Self::Closed => Class::Permanent,
+        }
+    }
+
+    /// How long the destination asked to be left alone.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        if let Self::Failed(failure) = self { failure.retry_after() } else { None }
+    }
+
     /// Not ready until the delivery's waker is woken. The sink has kept
     /// [`Delivery::waker`](crate::Delivery::waker) and promises to wake it.
     #[must_use]

@@ -30,10 +30,10 @@
 //!
 //! 1. A [`Broadcaster`] offers it to each of its sinks, on the writer's thread. A [`Filter`] lets some events pass.
 //! 2. A [`Queue`] stores it; this is where a write ends. A [`Channel`] does the same for a reader in the same process.
-//! 3. A worker of the [`Pool`] gives the queue a turn, which offers its events to the next sink, one at a time and in order.
+//! 3. A worker of the [`Pool`] gives the queue a turn, which offers its events to the next sink, one at a time and in order; or [several in one write](Queue::batching).
 //! 4. A [`RetryingSink`] repeats what fails, as a [`RetryStrategy`] says: a [`Breaker`], an [`ExponentialBackoff`], a [`RetryLimit`], a
-//!    [`RetryBudget`], or several of them. Waiting, it holds no thread.
-//! 5. The last sink takes it: a function ([`sink_fn`]), a type of yours that is a [`Sink`], or the `Webhook` of this crate.
+//!    [`RetryBudget`], or several of them. Waiting, it holds no thread. A [`TimeLimit`] caps its patience, a [`Fallback`] has somewhere else to go.
+//! 5. The last sink takes it: a function ([`sink_fn`]), a type of yours that is a [`Sink`], or the `Webhook`, `NdjsonFile` or `NdjsonStdout` of this crate.
 //!
 //! With each event goes its [`Delivery`], in which stages remember what they must; stages answer with a [`WriteError`]. Components that hold
 //! events keep a [`Ledger`]: `accepted = delivered + dropped + pending`. A close begins at the top and ends with a [`CloseReport`] of
@@ -48,6 +48,7 @@
 //! | `prometheus` | `telemetry::serve` and `telemetry::Exporter`: the metrics for a Prometheus scrape, the pools' health, the running topology |
 //! | `tracing` | state changes (a breaker, an eviction, an overflow, a close …) as events of the `tracing` crate, rate-limited: see [`telemetry`] |
 //! | `webhook` | the module `webhook`: events as JSON over HTTP or HTTPS. Its TLS needs a C compiler to build |
+//! | `ndjson` | the module `ndjson`: events as NDJSON, in a file that is rotated and reopened, or on the standard output |
 //! | `test-util` | the module `test_util`: a manual clock, ready-made sinks, and a check that a sink keeps the contract |
 //!
 //! # Limits
@@ -85,15 +86,24 @@ mod filter;
 mod intake;
 // Between a writer and a sink.
 mod queue;
+// Many events in one write.
+mod batch;
 // What becomes of events that a queue drops.
 mod dead_letter;
 // Trying again, and when.
 mod retry;
+// How long an event may wait.
+mod time_limit;
+// Where events go while their sink does not take them.
+mod fallback;
 // The end of the way: a reader in this process.
 mod channel;
 // The end of the way: an HTTP endpoint.
 #[cfg(feature = "webhook")]
 pub mod webhook;
+// The end of the way: a file, or the standard output.
+#[cfg(feature = "ndjson")]
+pub mod ndjson;
 // Who has delivered an event, for its writer.
 mod receipt;
 // The stages as methods.
@@ -132,6 +142,7 @@ mod fuzz;
 #[path = "../loom-tests/models/mod.rs"]
 pub mod models;
 
+pub use batch::{BatchError, BatchFn, batch_fn};
 pub use broadcaster::{Broadcaster, RequiredSinkError, SinkPanicked};
 pub use channel::{Channel, ChannelBuilder, Iter, Receiver, RecvError};
 pub use clock::Clock;
@@ -139,20 +150,22 @@ pub use compose::SinkExt;
 pub use dead_letter::{DeadLetter, Replayed, replay};
 pub use delivery::{Delivery, EventId, Frame, History, Journey};
 pub use error::{BuildError, Class, CloseError, Failure, Wait, WriteError};
+pub use fallback::{Fallback, FallbackError};
 pub use filter::Filter;
 pub use intake::entrance::{Overflow, SendError};
 pub use intake::limits::EventTooLarge;
 pub use ledger::{DropReason, Dropped, Ledger};
 pub use pool::{Pool, PoolBuilder, PoolStats, WaitStrategy};
-pub use queue::{Queue, QueueBuilder};
+pub use queue::{Batching, Queue, QueueBuilder};
 pub use receipt::{Acknowledged, Acknowledgement, Outcome, Receipt, ReceiptError, Tracked, Untracked};
 pub use retry::{
-    Breaker, BreakerBuilder, BreakerState, DestinationFull, ExponentialBackoff, ExponentialBackoffBuilder, Jitter,
-    NotAttempted, Permit, Proceed, RetryBudget, RetryBudgetBuilder, RetryLimit, RetryStats, RetryStrategy,
+    Breaker, BreakerBuilder, BreakerState, DestinationFull, ExponentialBackoff, ExponentialBackoffBuilder, FailFast,
+    Jitter, NotAttempted, Permit, Proceed, RetryBudget, RetryBudgetBuilder, RetryLimit, RetryStats, RetryStrategy,
     RetryingSink, Verdict, Withdrawal,
 };
 pub use shutdown::{CloseReport, ComponentReport, Shutdown};
 pub use sink::{Sink, SinkFn, SinkId, sink_fn};
+pub use time_limit::{TimeLimit, TimeLimitReached};
 pub use wakers::Wakers;
 
 /// The README's examples are tests.

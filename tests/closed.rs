@@ -155,3 +155,10 @@ fn a_replay_ends_with_the_close_of_its_sink() {
     assert_eq!((replayed.written, replayed.refused.len()), (0, 2));
     assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
+
+#[test]
+fn a_batch_function_is_called_no_more() {
+    let sink = sinkworks::batch_fn(|_: &[&u64]| panic!("it is closed"));
+    Sink::<[u64]>::close(&sink, Shutdown::Drain).expect("it closes");
+    assert!(matches!(sink.write(&[1, 2][..]), Err(WriteError::Closed)));
+}

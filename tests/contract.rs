@@ -11,8 +11,9 @@ use sinkworks::test_util::{
     Blocking, Failing, Flaky, Gate, NotReadyYet, Panicking, Recording, Seed, Slow, check_contract,
 };
 use sinkworks::{
-    Breaker, Broadcaster, BuildError, Channel, CloseError, CloseReport, Delivery, ExponentialBackoff, Filter, Overflow,
-    Pool, Queue, Receiver, RetryingSink, Shutdown, Sink, SinkExt, SinkId, Wakers, WriteError, sink_fn,
+    BatchError, Batching, Breaker, Broadcaster, BuildError, Channel, CloseError, CloseReport, Delivery,
+    ExponentialBackoff, Filter, Overflow, Pool, Queue, Receiver, RetryingSink, Shutdown, Sink, SinkExt, SinkId, Wakers,
+    WriteError, sink_fn,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -80,6 +81,45 @@ fn filters_and_functions_keep_the_contract() {
     check_contract(|| difficult().retrying(breaker()).filtered(|_: &u32| true), &1);
     check_contract(|| sink_fn(|_: &u32| Ok(())), &1);
     check_contract(|| sink_fn(|_: &str| Ok(())), "unsized");
+}
+
+#[test]
+fn time_limits_and_fallbacks_keep_the_contract() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    check_contract(|| difficult().retrying(breaker()).time_limit(HOUR), &1);
+    check_contract(|| NotReadyYet::new(3, Recording::new()).time_limit(MS).retrying(backoff()), &1u32);
+    check_contract(|| sink_fn(|_: &str| Ok(())).time_limit(HOUR), "unsized");
+    check_contract(|| Recording::new().fallback(Recording::new()), &1u32);
+    check_contract(|| difficult().fallback(difficult().retrying(breaker())), &1);
+    check_contract(|| Failing::always(Recording::new()).fallback(Queue::new(Recording::new())), &1u32);
+    check_contract(|| difficult().fallback(difficult()).retrying(breaker()), &1);
+    let nested = || difficult().retrying(breaker().fail_fast()).time_limit(HOUR);
+    check_contract(move || nested().fallback(nested().fallback(difficult().retrying(backoff()))), &1);
+}
+
+#[test]
+fn batches_keep_the_contract() {
+    let leaf = || sinkworks::batch_fn(|_: &[&u32]| Ok(()));
+    check_contract(leaf, &[1, 2, 3][..]);
+    check_contract(leaf, &[][..]);
+    let hesitant = || NotReadyYet::new(1, Failing::first(2, NotReadyYet::new(2, leaf())));
+    check_contract(move || hesitant().retrying(breaker()), &[1, 2, 3][..]);
+    check_contract(move || leaf().batched(1, Duration::ZERO), &1);
+    check_contract(move || hesitant().retrying(backoff()).batched(3, MS), &1);
+    let bounded = |capacity| move || Queue::batching(leaf(), Batching::new(2, MS)).capacity(capacity).build().unwrap();
+    check_contract(bounded(2), &1);
+    check_contract(move || Queue::builder(bounded(3)()).build().unwrap(), &1);
+    // Each event of a batch is taken at another attempt.
+    let stubborn = || {
+        let attempts = std::sync::atomic::AtomicUsize::new(0);
+        sinkworks::batch_fn(move |events: &[&u32]| {
+            attempts.fetch_add(1, Ordering::Relaxed);
+            let last = events.len() - 1;
+            let outcome = |place| if place == last { Ok(()) } else { Err(sinkworks::Failure::transient("later")) };
+            BatchError::check((0..events.len()).map(outcome).collect())
+        })
+    };
+    check_contract(move || stubborn().retrying(backoff()), &[1, 2, 3][..]);
 }
 
 /// A channel with its reader, without which it is closed.

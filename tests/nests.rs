@@ -164,6 +164,25 @@ fn a_filter_in_the_middle_is_transparent() {
     assert_ledger(&queue, 20, 20, &[]);
 }
 
+#[test]
+fn time_limits_and_fallbacks_in_the_branches_are_transparent_to_what_they_pass() {
+    let spare = Recording::new();
+    let nest = Nest::new(
+        || (backoff(), breaker()),
+        2,
+        |b| NotReadyYet::new(2, Failing::first(2, b)).time_limit(3600 * SECOND),
+        |c| NotReadyYet::new(1, Failing::first(1, c)).fallback(NotReadyYet::new(2, Failing::first(1, spare.clone()))),
+    );
+    for event in 0..5 {
+        nest.queue.send(event).unwrap();
+    }
+    nest.run();
+    // The spare one fails too, so that the next attempt is the second on either way.
+    assert_eq!(nest.attempts(), [vec![1; 5], vec![3, 1, 1, 1, 1], vec![2, 1, 1, 1, 1]]);
+    assert!(spare.is_empty());
+    assert_ledger(&nest.queue, 5, 5, &[]);
+}
+
 /// A queue behind a broadcaster, reached on two ways.
 fn diamond(sink: impl Sink<u64> + 'static) -> (Queue<u64>, Queue<u64>) {
     let shared = Queue::builder(sink).name("shared").build().unwrap();

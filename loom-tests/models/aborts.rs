@@ -128,7 +128,7 @@ fn abort(rig: Rig) {
 
 /// An event that rings when it is dropped.
 #[derive(Clone)]
-struct Ringing(Arc<Bell>);
+pub(super) struct Ringing(pub(super) Arc<Bell>);
 
 impl Drop for Ringing {
     fn drop(&mut self) {
@@ -137,10 +137,10 @@ impl Drop for Ringing {
 }
 
 /// Takes what it is offered, closed or not; but is not ready for the first `refusals` offers.
-struct Steady {
-    offers: AtomicU64,
-    refusals: u64,
-    delivered: Arc<AtomicU64>,
+pub(super) struct Steady {
+    pub(super) offers: AtomicU64,
+    pub(super) refusals: u64,
+    pub(super) delivered: Arc<AtomicU64>,
 }
 
 impl<E> Sink<E> for Steady {
@@ -178,12 +178,12 @@ fn abort_after_an_event() {
     abort_exactly(&queue, &pool, worker, &delivered);
 }
 
-fn work(pool: &Pool) -> thread::JoinHandle<()> {
+pub(super) fn work(pool: &Pool) -> thread::JoinHandle<()> {
     let pool = pool.clone();
     thread::spawn(move || pool.work(0))
 }
 
-fn abort_exactly<E: Clone + Send + 'static>(
+pub(super) fn abort_exactly<E: Clone + Send + 'static>(
     queue: &Queue<E>,
     pool: &Pool,
     worker: thread::JoinHandle<()>,

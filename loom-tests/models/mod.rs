@@ -1,6 +1,7 @@
 //! The models: each runs real code of the crate over the stand-ins of `sync::model`, in every interleaving up to a bound on preemptions.
 
 mod aborts;
+mod batches;
 mod breaker;
 mod broadcaster;
 mod budget;
@@ -49,13 +50,14 @@ const fn mutation(name: &'static str) -> Mutation {
 }
 
 fn models() -> Vec<&'static Model> {
-    let all: [&'static [Model]; 16] = [
+    let all: [&'static [Model]; 17] = [
         stand_ins::MODELS,
         pool::MODELS,
         growth::MODELS,
         words::MODELS,
         queue::MODELS,
         aborts::MODELS,
+        batches::MODELS,
         turns::MODELS,
         room::MODELS,
         bytes::MODELS,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::batch::{Batches, Batching, OneByOne};
 use super::mailbox::{Mailbox, Ready};
 use super::{Handle, Queue};
 use crate::dead_letter::{DeadLetter, DeadLetters};
@@ -12,6 +13,9 @@ use crate::intake::limits::Bounds;
 use crate::name::Name;
 use crate::pool::Pool;
 use crate::sink::{Sink, SinkId};
+
+/// A sink of batches.
+type SliceSink<E> = Arc<dyn Sink<[E]>>;
 
 /// The options of a [`Queue`].
 ///
@@ -32,6 +36,7 @@ use crate::sink::{Sink, SinkId};
 #[must_use]
 pub struct QueueBuilder<E> {
     sink: Box<dyn Sink<E>>,
+    batches: Option<(Batching, SliceSink<E>)>,
     name: Option<String>,
     pool: Option<Pool>,
     bounds: Bounds<E>,
@@ -40,7 +45,12 @@ pub struct QueueBuilder<E> {
 
 impl<E: Send + 'static> QueueBuilder<E> {
     pub(super) fn new(sink: Box<dyn Sink<E>>) -> Self {
-        Self { sink, name: None, pool: None, bounds: Bounds::default(), dead_letters: None }
+        Self { sink, batches: None, name: None, pool: None, bounds: Bounds::default(), dead_letters: None }
+    }
+
+    pub(super) fn batching(sink: impl Sink<[E]> + 'static, options: Batching) -> Self {
+        let sink: SliceSink<E> = Arc::new(sink);
+        Self { batches: Some((options, sink.clone())), ..Self::new(Box::new(OneByOne(sink))) }
     }
 
     /// What the queue is called in metrics, in dead letters and in `Debug`.
@@ -102,11 +112,15 @@ impl<E: Send + 'static> QueueBuilder<E> {
     /// # Errors
     ///
     /// [`BuildError::Name`]; [`BuildError::Zero`] for a capacity of 0 or a [`BlockFor`](Overflow::BlockFor) that does not wait;
-    /// [`BuildError::TooLarge`] for a capacity above 2^62.
+    /// [`BuildError::TooLarge`] for a capacity above 2^62. Where it delivers [batches](Queue::batching), [`BuildError::Zero`] for a `max_events` of 0, and
+    /// [`BuildError::Below`] for a capacity below that: no batch would ever be full.
     pub fn build(self) -> Result<Queue<E>, BuildError> {
         let id = SinkId::unique();
         let name = Name::or_default(self.name.as_deref(), "queue", id)?;
         self.bounds.check()?;
+        if let Some((batching, _)) = &self.batches {
+            batching.check(self.bounds.capacity)?;
+        }
         Ok(self.assemble(id, name))
     }
 
@@ -114,7 +128,8 @@ impl<E: Send + 'static> QueueBuilder<E> {
         let pool = self.pool.unwrap_or_else(|| Pool::global().clone());
         let clock = pool.clock().clone();
         let entrance = Entrance::new(self.bounds, &clock, Ready::new(pool));
-        let mailbox = Mailbox::new(id, name, entrance, self.sink, self.dead_letters);
+        let batches = self.batches.map(|(options, sink)| Batches::new(options.at_least_one(), sink));
+        let mailbox = Mailbox::new(id, name, entrance, self.sink, batches, self.dead_letters);
         let handle = Arc::new(Handle(mailbox.clone()));
         Queue { mailbox, handle }
     }

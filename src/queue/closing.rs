@@ -160,9 +160,12 @@ impl<E: Send + 'static> Mailbox<E> {
         // Asked before the counts are read: what is pending after a yes stays undelivered.
         let quiet = self.entrance.intake.is_quiet();
         let (ledger, left_now) = self.entrance.ledger_and_left();
-        // Since the abort, only the event that was in flight then can have left otherwise than abandoned.
-        let in_flight =
-            u64::from(turn_runs && !quiet && left_now == left && !mutation!("queue_abort_knows_what_is_in_flight"));
+        // Since the abort, only what was in flight then can have left otherwise than abandoned.
+        let may_be = turn_runs && !quiet && !mutation!("queue_abort_knows_what_is_in_flight");
+        let in_flight = match &self.batches {
+            Some(batches) if may_be => batches.in_flight(left_now),
+            _ => u64::from(may_be && left_now == left),
+        };
         Poll::Ready(self.conclude(answer, ledger.abandoning(in_flight)))
     }
 

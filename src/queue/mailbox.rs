@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 use std::time::Instant;
 
+use super::batch::{Batches, Gathered};
 use super::closing::Closing;
 use super::pace::{Mark, Timing};
 use super::run::RunWord;
@@ -38,6 +39,8 @@ pub(super) struct Mailbox<E: Send> {
     pub(super) drain: Mutex<Drain<E>>,
     pub(super) closing: Closing,
     pub(super) sink: Box<dyn Sink<E>>,
+    /// Where it delivers batches: the same sink for them.
+    pub(super) batches: Option<Batches<E>>,
     pub(super) waker: Waker,
     this: Weak<Self>,
     registration: Registration,
@@ -56,6 +59,8 @@ pub(super) struct Limits {
 pub(super) struct Drain<E> {
     /// The event that was not taken yet.
     pub(super) held: Option<Held<E>>,
+    /// The events that are to be offered together, where there are batches.
+    pub(super) batch: Gathered<E>,
     /// The time that the pool's timer was last set to.
     timer: Option<Instant>,
     /// The destination answered that it is closed.
@@ -63,6 +68,21 @@ pub(super) struct Drain<E> {
     /// Events that the destination took, counted apart from the words, so that each can be held against the other.
     pub(super) delivered: u64,
     pub(super) mark: Option<Mark>,
+}
+
+impl<E> Default for Drain<E> {
+    fn default() -> Self {
+        let batch = Gathered::default();
+        Self { held: None, batch, timer: None, destination_closed: false, delivered: 0, mark: None }
+    }
+}
+
+#[cfg(feature = "test-util")]
+impl<E> Drain<E> {
+    /// Events that were popped and have not left.
+    fn inside(&self) -> u64 {
+        u64::from(self.held.is_some()) + self.batch.inside() as u64
+    }
 }
 
 pub(super) struct Held<E> {
@@ -94,6 +114,7 @@ impl<E: Send + 'static> Mailbox<E> {
         name: Name,
         entrance: Entrance<E, Ready>,
         sink: Box<dyn Sink<E>>,
+        batches: Option<Batches<E>>,
         dead_letters: Option<DeadLetters<E>>,
     ) -> Arc<Self> {
         let mailbox = Arc::new_cyclic(|this: &Weak<Self>| Self {
@@ -103,9 +124,10 @@ impl<E: Send + 'static> Mailbox<E> {
             dead_letters,
             timing: Timing::default(),
             limits: Limits::default(),
-            drain: Mutex::new(Drain { held: None, timer: None, destination_closed: false, delivered: 0, mark: None }),
+            drain: Mutex::default(),
             closing: Closing::default(),
             sink,
+            batches,
             waker: Arc::new(WakeMailbox(this.clone())).into(),
             this: this.clone(),
             registration: register(this.clone()),
@@ -208,7 +230,7 @@ impl<E: Send + 'static> Mailbox<E> {
     }
 
     /// Before the event is dropped, which is the user's code and may take its time: an abort that comes meanwhile counts too.
-    fn settle(&self, dropped: Option<DropReason>, note: Note, sealed: bool) {
+    pub(super) fn settle(&self, dropped: Option<DropReason>, note: Note, sealed: bool) {
         self.entrance.settle(dropped, note);
         if sealed && !mutation!("queue_settled_is_quiet") {
             self.entrance.intake.end_offer();
@@ -240,6 +262,7 @@ impl<E: Send + 'static> Mailbox<E> {
             let history = contain(|| journey.into_history()).flatten();
             self.lose(parcel, DropReason::Abandoned, Circumstances { history, ..Circumstances::default() }, false);
         }
+        self.abandon_batch(drain);
         while let Some(parcel) = self.entrance.intake.pop() {
             self.lose(parcel, DropReason::Abandoned, Circumstances::default(), false);
         }
@@ -283,6 +306,9 @@ impl<E: Send> Mailbox<E> {
             topology.set("pool", self.ready().pool.name());
             if let Some(capacity) = self.entrance.intake.capacity() {
                 topology.set("capacity", capacity);
+            }
+            if let Some(batches) = &self.batches {
+                batches.describe(topology);
             }
             if let Some(letters) = &self.dead_letters {
                 topology.link(letters.queue(), "dead letters");
@@ -359,7 +385,7 @@ impl<E: Send> Observe for Mailbox<E> {
     fn audit(&self) -> Result<(), String> {
         // A turn that runs is between an event's delivery and its count.
         let Ok(drain) = self.drain.try_lock() else { return Ok(()) };
-        let look = || self.entrance.books(u64::from(drain.held.is_some()), Some(drain.delivered));
+        let look = || self.entrance.books(drain.inside(), Some(drain.delivered));
         let books = look();
         if look() != books {
             // Writers are at work: nothing is at rest.
@@ -375,7 +401,7 @@ impl<E: Send> Mailbox<E> {
     fn audit_end(&self) -> Result<(), String> {
         let (held, delivered) = {
             let drain = lock(&self.drain);
-            (u64::from(drain.held.is_some()), drain.delivered)
+            (drain.inside(), drain.delivered)
         };
         let books = self.entrance.books(held, Some(delivered));
         books.check_at_end().map_err(|what| format!("queue {} at its end: {what}: {books:?}", self.name))?;

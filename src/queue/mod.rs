@@ -1,7 +1,7 @@
 //! A queue between a writer and a sink: writing costs a push, delivery happens on a [`Pool`].
 //!
 //! The parts, in the order that an event meets them: the `intake` lets it in, [`run`] decides whether the mailbox must be woken, the pool gives the mailbox a
-//! [`turn`], which delivers; [`mailbox`] holds them together; [`closing`] is how it ends.
+//! [`turn`], which delivers, events one by one or a [`batch`] of them; [`mailbox`] holds them together; [`closing`] is how it ends.
 //!
 //! # The words
 //!
@@ -104,6 +104,7 @@
 //! | (C) against (V), the end of the shed | `room_evict_against_close`, `room_shed_against_close` |
 //! | the reference to itself | asserted in `wake_into`, in all of these |
 
+mod batch;
 mod builder;
 mod closing;
 mod mailbox;
@@ -128,6 +129,7 @@ use crate::sink::{Sink, SinkId};
 use crate::telemetry::Topology;
 use mailbox::Mailbox;
 
+pub use batch::Batching;
 pub use builder::QueueBuilder;
 
 /// Delivers events to a sink in the order in which they were written, one at a time, on the threads of a [`Pool`](crate::Pool). A write never waits for the
@@ -195,6 +197,45 @@ impl<E: Send + 'static> Queue<E> {
     pub fn new(sink: impl Sink<E> + 'static) -> Self {
         let id = SinkId::unique();
         Self::builder(sink).assemble(id, Name::default("queue", id))
+    }
+
+    /// A queue with options that gathers events and delivers several in one write, to a sink of slices: a [`batch_fn`](crate::batch_fn), or a type of yours that is a
+    /// `Sink<[E]>`. With the options' defaults: [`SinkExt::batched`](crate::SinkExt::batched).
+    ///
+    /// - **When**: a batch is delivered when it has as many events as [`Batching`] says, or when its first event has waited long enough, by the pool's clock, or
+    ///   when the queue closes.
+    /// - **Pending**: an event in a batch that is not full is pending as any other, in the ledger, in reports and metrics, and takes a place of the bound.
+    /// - **Outcomes**: if not all were taken, and the sink says which with a [`BatchError`](crate::BatchError), each event is delivered, or dropped for its own
+    ///   reason, with a dead letter that has its own error. Otherwise what the sink answers is so for all of the batch: a panic too.
+    /// - **Retries** belong below, as with any queue: `sink.retrying(strategy)`. A sink of [`batch_fn`](crate::batch_fn) gets only the events of the batch that
+    ///   failed in a way that may pass. The next batch waits meanwhile: one write in flight, and the order of batches stays. Within one, an event that is
+    ///   repeated comes after those that were taken at once; these are delivered in the ledger as soon as the retry has noted it.
+    /// - **Closing**: what is pending is delivered in batches, the last one as it is. [`Drain`](crate::Shutdown::Drain) offers each batch once. An abort gives up a batch that is not
+    ///   in flight.
+    /// - **The delivery** that the sink gets is that of the batch: its id and its [`accepted_at`](crate::Delivery::accepted_at) are the first event's, its
+    ///   attempts are those of the whole.
+    /// - **Costs**: as a queue. While a batch waits, each write wakes a worker, as a write to an idle queue does.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use sinkworks::{Batching, Queue, Shutdown, Sink, batch_fn};
+    ///
+    /// let insert = batch_fn(|rows: &[&u64]| Ok(println!("inserted {} rows", rows.len())));
+    /// let queue = Queue::batching(insert, Batching::new(500, Duration::from_millis(20))).name("rows").capacity(10_000).build()?;
+    /// for row in 0..1200 {
+    ///     queue.send(row)?;
+    /// }
+    /// let report = queue.close(Shutdown::within(Duration::from_secs(5)))?;
+    /// assert_eq!((queue.ledger().delivered, report.dropped()), (1200, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn batching(sink: impl Sink<[E]> + 'static, options: Batching) -> QueueBuilder<E> {
+        QueueBuilder::batching(sink, options)
+    }
+
+    pub(crate) fn batched(sink: impl Sink<[E]> + 'static, options: Batching) -> Self {
+        let id = SinkId::unique();
+        Self::batching(sink, options).assemble(id, Name::default("queue", id))
     }
 
     /// A queue with options.

@@ -191,6 +191,30 @@ impl<'m> Pace<'m> {
         self.timed = (self.served % TIMED == 0).then_some(now);
     }
 
+    /// A batch is about to be offered: each is timed.
+    pub(super) fn begin_batch(&mut self) {
+        if MEASURES && self.timed.is_none() {
+            self.timed = Some(self.clock.now());
+        }
+    }
+
+    /// The events of a batch are done with. Whether that was the last of this turn.
+    pub(super) fn spend_batch<E>(&mut self, drain: &mut Drain<E>, events: u32) -> bool {
+        self.served = self.served.saturating_add(events);
+        if MEASURES {
+            let now = self.clock.now();
+            self.latest = now;
+            if let Some(since) = self.timed.take().filter(|_| !drain.destination_closed) {
+                self.timing.write.record(now.saturating_duration_since(since));
+            }
+            if let Some(mark) = drain.mark.take_if(|_| self.served >= self.marked) {
+                self.timing.wait.record(now.saturating_duration_since(mark.since));
+                self.marked = u32::MAX;
+            }
+        }
+        self.served >= BUDGET || now().saturating_duration_since(self.began) > SLOW_TURN
+    }
+
     /// The event waits: the destination, or a stage on the way to it, was not ready. If an attempt was `made` before, that took its time.
     pub(super) fn stop_waiting(&mut self, made: bool) {
         if let Some(since) = self.timed.take().filter(|_| made) {

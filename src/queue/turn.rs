@@ -3,6 +3,7 @@
 use std::task::Poll;
 use std::time::Instant;
 
+use super::batch;
 use super::mailbox::{Drain, Held, Mailbox};
 use super::pace::Pace;
 use crate::block;
@@ -17,7 +18,7 @@ use crate::shutdown::Shutdown;
 use crate::sync::{lock, mutation};
 
 /// Why the delivery stopped.
-enum Stop {
+pub(super) enum Stop {
     /// Nothing is there.
     Empty,
     /// The first event waits.
@@ -69,6 +70,9 @@ fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, pace: 
     }
     // Whether it is aborted is asked for each event: an abort is a close, so `sealed` is true by then. Where both come after that look, this turn offers one
     // event more, and the closer counts it as in flight.
+    if let Some(batches) = &mailbox.batches {
+        return batch::deliver(mailbox, batches, drain, how, sealed, pace);
+    }
     loop {
         let is_usual = drain.held.is_none() && !sealed && !drain.destination_closed;
         let (parcel, tried, offer) = if is_usual {
@@ -164,12 +168,12 @@ fn run_through<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, pa
 }
 
 /// Attempts of this event that have failed.
-fn attempts(journey: &Journey) -> u32 {
+pub(super) fn attempts(journey: &Journey) -> u32 {
     journey.history().map_or(0, |history| history.attempts)
 }
 
 /// It is aborted.
-fn abandon<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>) -> Stop {
+pub(super) fn abandon<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>) -> Stop {
     if !mutation!("queue_abandoning_is_quiet") {
         mailbox.entrance.intake.end_offer();
     }
@@ -248,7 +252,7 @@ fn judge<E: Send + 'static>(
 }
 
 /// What is left of the journey of an event that is done with. What stages have saved ends here, and that is the user's code too.
-fn settled(journey: Journey, unrecorded: u32) -> Circumstances {
+pub(super) fn settled(journey: Journey, unrecorded: u32) -> Circumstances {
     let history = contain(|| journey.into_history()).flatten();
     Circumstances { history, accepted: None, unrecorded }
 }

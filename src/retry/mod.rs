@@ -13,7 +13,7 @@ use std::task::{Poll, Waker};
 use std::time::Instant;
 
 pub use backoff::{ExponentialBackoff, ExponentialBackoffBuilder, Jitter};
-pub use breaker::{Breaker, BreakerBuilder, BreakerState, Permit};
+pub use breaker::{Breaker, BreakerBuilder, BreakerState, FailFast, Permit};
 pub use budget::{RetryBudget, RetryBudgetBuilder, Withdrawal};
 pub use limit::RetryLimit;
 pub use stats::RetryStats;
@@ -42,7 +42,7 @@ const AT_ONCE: u32 = 16;
 /// - Only failures that may pass are repeated: [`Class::Transient`], and a [`Full`](WriteError::Full) destination. Others are answered at once.
 /// - A [`retry_after`](Failure::retry_after) is a floor under what the strategy says: the strategy is not asked before.
 /// - When the strategy gives up, a [`RetryLimit`] for example, the answer is the last failure, as [`Class::Exhausted`]. No wait holds an event beyond the
-///   strategy's [deadline](RetryStrategy::deadline); an attempt that has begun is never cut short.
+///   strategy's [deadline](RetryStrategy::deadline), or beyond that of a [`TimeLimit`](crate::TimeLimit) above; an attempt that has begun is never cut short.
 /// - On the [last offer](Delivery::is_last_offer) of an event it makes one attempt without asking the strategy.
 /// - Closing it closes what it wraps and answers waiting writers with [`WriteError::Closed`].
 ///
@@ -136,7 +136,10 @@ impl<S, R: RetryStrategy> RetryingSink<S, R> {
         if delivery.is_last_offer() || saved.under_way {
             return Proceed::Now;
         }
-        let deadline = self.strategy.deadline(&saved.strategy, delivery);
+        let deadline = match (self.strategy.deadline(&saved.strategy, delivery), delivery.deadline()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
         if deadline.is_some_and(|at| delivery.now() >= at) {
             return Proceed::GiveUp;
         }

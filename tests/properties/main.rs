@@ -11,6 +11,7 @@ mod books;
 mod leaf;
 mod plan;
 mod probe;
+mod slices;
 mod watchdog;
 mod world;
 

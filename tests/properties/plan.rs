@@ -17,6 +17,13 @@ pub(crate) enum Node {
     Filter(Box<Node>),
     /// Takes its time over each event.
     Slow(Box<Node>),
+    /// Waits for so many milliseconds.
+    Limit(u64, Box<Node>),
+    Fallback {
+        primary: Box<Node>,
+        secondary: Box<Node>,
+        permanent_too: bool,
+    },
     Fan {
         best_effort: Vec<Node>,
         required: Vec<Node>,
@@ -30,6 +37,8 @@ pub(crate) struct Options {
     pub(crate) policy: Policy,
     pub(crate) dead_letters: bool,
     pub(crate) stamped: bool,
+    /// So many events in one write, and how those that fail are repeated.
+    pub(crate) batch: Option<(usize, Patience)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,8 +153,13 @@ fn capacity() -> impl Strategy<Value = Option<u64>> {
 
 fn options() -> impl Strategy<Value = Options> {
     let bytes = prop_oneof![3 => Just(None), 1 => (4..20_u64).prop_map(Some)];
-    (capacity(), bytes, policy(), prop::bool::weighted(0.7), any::<bool>()).prop_map(
-        |(capacity, bytes, policy, dead_letters, stamped)| Options { capacity, bytes, policy, dead_letters, stamped },
+    let batch = prop_oneof![2 => Just(None), 1 => (1..6_usize, strategy()).prop_map(Some)];
+    (capacity(), bytes, policy(), prop::bool::weighted(0.7), any::<bool>(), batch).prop_map(
+        |(capacity, bytes, policy, dead_letters, stamped, batch)| {
+            let full = capacity.unwrap_or(u64::MAX);
+            let batch = batch.map(|(events, patience)| (events.min(usize::try_from(full).unwrap()), patience));
+            Options { capacity, bytes, policy, dead_letters, stamped, batch }
+        },
     )
 }
 
@@ -169,7 +183,11 @@ fn node() -> impl Strategy<Value = Node> {
             4 => (options(), boxed.clone()).prop_map(|(options, below)| Node::Queue(options, below)),
             3 => (strategy(), boxed.clone()).prop_map(|(strategy, below)| Node::Retry(strategy, below)),
             1 => boxed.clone().prop_map(Node::Filter),
-            1 => boxed.prop_map(Node::Slow),
+            1 => boxed.clone().prop_map(Node::Slow),
+            1 => (0..500_u64, boxed.clone()).prop_map(|(ms, below)| Node::Limit(ms, below)),
+            2 => (boxed.clone(), boxed, any::<bool>()).prop_map(|(primary, secondary, permanent_too)| {
+                Node::Fallback { primary, secondary, permanent_too }
+            }),
             3 => (vec(inner.clone(), 0..3), vec(inner, 0..2))
                 .prop_map(|(best_effort, required)| Node::Fan { best_effort, required }),
         ]

@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use sinkworks::test_util::{ManualClock, Recording, Slow, violations};
 use sinkworks::{
-    Breaker, Broadcaster, Channel, CloseReport, DeadLetter, Delivery, EventId, ExponentialBackoff, Failure, Filter,
-    Journey, Overflow, Pool, Proceed, Queue, Receiver, RecvError, RetryStrategy, RetryingSink, Shutdown, Sink, SinkId,
-    Verdict, WriteError,
+    Batching, Breaker, Broadcaster, Channel, CloseReport, DeadLetter, Delivery, EventId, ExponentialBackoff, Failure,
+    Fallback, Filter, Journey, Overflow, Pool, Proceed, Queue, Receiver, RecvError, RetryStrategy, RetryingSink,
+    Shutdown, Sink, SinkExt, SinkId, TimeLimit, Verdict, WriteError,
 };
 
 use crate::leaf::Leaf;
 use crate::plan::{How, Mood, Node, Options, Patience, Plan, Policy, Step};
 use crate::probe::{Event, Key, Probe, Record};
+use crate::slices::OneByOne;
 
 pub(crate) type Stage = Arc<dyn Sink<Event>>;
 
@@ -61,6 +62,14 @@ pub(crate) struct ChannelSite {
     pub(crate) read: Vec<Result<Key, u64>>,
 }
 
+pub(crate) struct FallbackSite {
+    /// None once the handles are dropped.
+    pub(crate) fallen_over: Option<Box<dyn Fn() -> u64>>,
+    pub(crate) above: Arc<Record>,
+    pub(crate) first: Arc<Record>,
+    pub(crate) second: Arc<Record>,
+}
+
 #[derive(Default)]
 struct Writer {
     next: u32,
@@ -77,6 +86,7 @@ pub(crate) struct World {
     pub(crate) queues: Vec<QueueSite>,
     pub(crate) fans: Vec<FanSite>,
     pub(crate) channels: Vec<ChannelSite>,
+    pub(crate) fallbacks: Vec<FallbackSite>,
     writers: [Writer; 3],
     /// Whether events of different writers meet in no certain order.
     pub(crate) threaded: bool,
@@ -131,6 +141,7 @@ impl World {
             queues: Vec::new(),
             fans: Vec::new(),
             channels: Vec::new(),
+            fallbacks: Vec::new(),
             writers: Default::default(),
             threaded: threads > 1,
         };
@@ -181,6 +192,25 @@ impl World {
                 let (below, _) = self.build(below);
                 probed(Slow::new(Duration::from_millis(100), below), &record)
             }
+            Node::Limit(ms, below) => {
+                let (below, _) = self.build(below);
+                probed(TimeLimit::new(below, Duration::from_millis(*ms)), &record)
+            }
+            Node::Fallback { primary, secondary, permanent_too } => {
+                let (primary, first) = self.build(primary);
+                let (secondary, second) = self.build(secondary);
+                let fallback = Fallback::new(primary, secondary);
+                let fallback = Arc::new(if *permanent_too { fallback.permanent_too() } else { fallback });
+                let stage = probed(fallback.clone(), &record);
+                let fallen_over: Box<dyn Fn() -> u64> = Box::new(move || fallback.fallen_over());
+                self.fallbacks.push(FallbackSite {
+                    fallen_over: Some(fallen_over),
+                    above: record.clone(),
+                    first,
+                    second,
+                });
+                stage
+            }
             Node::Fan { best_effort, required } => {
                 let fan = Broadcaster::new();
                 let mut children = Vec::new();
@@ -199,7 +229,20 @@ impl World {
 
     fn build_queue(&mut self, options: &Options, below: &Node, above: &Arc<Record>) -> Stage {
         let (stage, below) = self.build(below);
-        let mut builder = Queue::builder(stage).pool(&self.pool).overflow(overflow(options.policy));
+        let mut builder = match options.batch {
+            None => Queue::builder(stage),
+            Some((events, patience)) => {
+                let batching = Batching::new(events, Duration::from_millis(100));
+                let sink = OneByOne(stage);
+                match patience {
+                    Patience::Breaker => Queue::batching(sink.retrying(breaker()), batching),
+                    Patience::Backoff(seed) => Queue::batching(sink.retrying(backoff(seed)), batching),
+                    Patience::Both(seed) => Queue::batching(sink.retrying((backoff(seed), breaker())), batching),
+                    Patience::Twice => Queue::batching(sink.retrying(Twice), batching),
+                }
+            }
+        };
+        builder = builder.pool(&self.pool).overflow(overflow(options.policy));
         if let Some(capacity) = options.capacity {
             builder = builder.capacity(capacity);
         }
@@ -414,6 +457,7 @@ impl World {
             site.children.iter_mut().for_each(|child| child.sink = None);
         }
         self.queues.iter_mut().for_each(|site| site.queue = None);
+        self.fallbacks.iter_mut().for_each(|site| site.fallen_over = None);
         self.channels.iter_mut().for_each(|site| site.channel = None);
         // A drain needs no time; what was closed before may have a deadline.
         for _ in 0..PATIENCE {

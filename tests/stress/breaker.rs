@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use sinkworks::{
-    Breaker, BreakerState, CloseError, CloseReport, Delivery, Failure, Permit, Proceed, Queue, RetryStrategy,
+    Breaker, BreakerState, Class, CloseError, CloseReport, Delivery, Failure, Permit, Proceed, Queue, RetryStrategy,
     RetryingSink, Shutdown, Sink, WriteError,
 };
 
@@ -76,6 +76,14 @@ impl Scene for BreakerScene {
             scene.ailing.ill.store(true, Ordering::Release);
             let event = actor.event();
             scene.accounts.note(event, &scene.retry.try_write(&event, &mut Delivery::from_thread()));
+        }),
+        Operation::new("fail_fast", |scene, actor| {
+            let event = actor.event();
+            match RetryingSink::new(scene.ailing.clone(), scene.breaker.fail_fast()).write(&event) {
+                Ok(()) => scene.accounts.note(event, &Ok(())),
+                Err(WriteError::Failed(failure)) => assert_eq!(failure.class(), Class::Exhausted),
+                Err(error) => panic!("{error:?}"),
+            }
         }),
         Operation::new("queue.send", |scene, actor| scene.send(actor, false)),
         Operation::new("queue.send(ill)", |scene, actor| scene.send(actor, true)),

@@ -8,6 +8,7 @@
 //! | `permit` | what is remembered about one event |
 //! | `window` | the share of failures in a sliding time |
 //! | `control` | opening, closing and disabling by hand |
+//! | `fail_fast` | giving up instead of holding |
 //! | `builder` | the options |
 //!
 //! What `ci/loom.sh breaker` checks:
@@ -24,6 +25,7 @@
 
 mod builder;
 mod control;
+mod fail_fast;
 mod hold;
 mod machine;
 mod permit;
@@ -36,6 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use builder::BreakerBuilder;
+pub use fail_fast::FailFast;
 pub use permit::Permit;
 pub use state::BreakerState;
 
@@ -88,6 +91,29 @@ impl Breaker {
     /// A breaker with options that are checked.
     pub fn builder() -> BreakerBuilder {
         BreakerBuilder::new()
+    }
+
+    /// This breaker as a strategy that gives an event up instead of holding it: while the breaker lets nothing pass, the answer is an
+    /// [exhausted](crate::Class::Exhausted) failure at once, with the event's last error, or with [`NotAttempted`](crate::NotAttempted) as its cause. For a sink
+    /// that has somewhere else to go: see [`Fallback`](crate::Fallback). Behind a queue alone it drops events.
+    ///
+    /// The breaker is the same: sinks that hold and sinks that fail fast can share it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use sinkworks::{Breaker, Class, Failure, Sink, SinkExt, WriteError, sink_fn};
+    ///
+    /// let breaker = Breaker::new(1, Duration::from_secs(60));
+    /// let down = sink_fn(|_: &u32| Err(Failure::transient("down").into())).retrying(breaker.fail_fast());
+    /// for _ in 0..2 {
+    ///     let Err(WriteError::Failed(failure)) = down.write(&1) else { panic!("the breaker is open") };
+    ///     assert_eq!(failure.class(), Class::Exhausted);
+    /// }
+    /// assert_eq!(down.stats().transient, 1); // the second was not attempted
+    /// ```
+    #[must_use]
+    pub fn fail_fast(&self) -> FailFast {
+        FailFast(self.clone())
     }
 
     /// What it lets pass. An open breaker shows as open until somebody asks after its time.
