@@ -13,11 +13,16 @@
 //! A failure's [`cause`](crate::Failure::cause) is a [`DeliveryError`]. Transient failures can hide a delivery: an
 //! endpoint that was cut off before it could answer may have processed the event, so delivery is at least once.
 
+mod address;
 mod answer;
 mod builder;
+mod connect;
 mod endpoint;
 mod error;
+pub mod formats;
 mod hosts;
+mod identity;
+pub mod signature;
 
 use std::fmt;
 use std::io::{self, Read};
@@ -25,21 +30,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
-use ureq::http::HeaderMap;
+use ureq::http::header::CONTENT_TYPE;
+use ureq::http::{self, HeaderMap, HeaderValue};
 use ureq::{Agent, Body};
 
 use crate::delivery::Delivery;
-use crate::error::{CloseError, Failure, WriteError};
+use crate::error::{Class, CloseError, Failure, WriteError};
 use crate::name::Name;
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::telemetry::Topology;
 
+pub use address::{AddressKind, AddressPolicy, Network, NetworkError, RefusedAddress};
+use answer::Statuses;
 pub use builder::WebhookBuilder;
 use endpoint::Endpoint;
 pub use error::{DeliveryError, WebhookError};
+use formats::{ContentType, Format, Json, Message};
 use hosts::Hosts;
+use identity::{MessageIds, MessageNumber};
+use signature::Signer;
 
 /// How many bytes of an answer's body are read. A connection can serve the next event only when the body has been read
 /// to its end; beyond this size a new connection costs less than the rest of the body.
@@ -69,19 +79,27 @@ const MAX_ANSWER: u64 = 64 * 1024;
 /// #     request.respond(tiny_http::Response::empty(204)).unwrap();
 /// #     body
 /// # });
-/// let webhook = Webhook::new(&url)?;
+/// let webhook = Webhook::builder(&url).allow_loopback().build()?;
 /// webhook.write(&Pushed { repository: "library/alpine", tag: "3" })?;
 /// # let received = received.join().unwrap();
 /// assert_eq!(received, r#"{"repository":"library/alpine","tag":"3"}"#);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Webhook {
+pub struct Webhook<F = Json> {
     agent: Agent,
     hosts: Hosts,
     endpoint: Endpoint,
+    method: http::Method,
     headers: HeaderMap,
+    format: F,
+    /// Whether the headers say what the content is, in place of the format.
+    has_content_type: bool,
+    success: Statuses,
     max_retry_after: Duration,
+    max_body: usize,
+    signer: Option<(Signer, MessageIds)>,
     closed: AtomicBool,
+    gone: AtomicBool,
     id: SinkId,
     name: Name,
 }
@@ -106,35 +124,97 @@ impl Webhook {
     pub fn builder(url: &str) -> WebhookBuilder {
         WebhookBuilder::new(url)
     }
+}
 
-    fn post(&self, body: &[u8]) -> Result<(), WriteError> {
-        let mut request = self.agent.post(self.endpoint.uri());
-        if let Some(headers) = request.headers_mut() {
-            headers.clone_from(&self.headers);
+impl<F> Webhook<F> {
+    /// Whether the endpoint has answered 410 (Gone): it wants nothing any more. The webhook has closed then.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// Signs the message, if it is to be, with the number that its event has got already or a new one.
+    fn sign(
+        &self,
+        message: &Message,
+        number: &mut Option<MessageNumber>,
+        headers: &mut HeaderMap,
+    ) -> Result<(), WriteError> {
+        let Some((signer, ids)) = &self.signer else { return Ok(()) };
+        let made_up;
+        let id = match message.id() {
+            Some(id) if signature::is_valid_id(id) => id,
+            Some(_) => return Err(Failure::permanent(DeliveryError::Id).into()),
+            None => {
+                made_up = ids.text(*number.get_or_insert_with(|| ids.next()));
+                &made_up
+            }
+        };
+        for (name, value) in signer.sign(id, SystemTime::now(), message.body()) {
+            // All three are ASCII.
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(name, value);
+            }
         }
-        let response = request.send(body).map_err(|error| {
+        Ok(())
+    }
+
+    fn post(&self, body: &[u8], headers: HeaderMap) -> Result<(), WriteError> {
+        let mut request = http::Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.endpoint.uri().clone();
+        *request.headers_mut() = headers;
+        let response = self.agent.run(request).map_err(|error| {
             // The host may have moved.
             self.hosts.forget();
             Failure::transient(DeliveryError::from_client(error))
         })?;
         let (parts, body) = response.into_parts();
         discard(body);
-        answer::judge(parts.status.as_u16(), || {
+        answer::judge(parts.status.as_u16(), &self.success, || {
             answer::retry_after(&parts.headers, SystemTime::now(), self.max_retry_after)
         })
     }
 }
 
-impl<E: Serialize + ?Sized> Sink<E> for Webhook {
-    fn try_write(&self, event: &E, _: &mut Delivery<'_>) -> Result<(), WriteError> {
+impl<E: ?Sized, F: Format<E>> Sink<E> for Webhook<F> {
+    fn try_write(&self, event: &E, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
         // Acquire, with the Release below: whoever sees the close also sees what its caller did before.
         if self.closed.load(Ordering::Acquire) {
             return Err(WriteError::Closed);
         }
         // The body is made in memory before anything is sent, so that an event that cannot be encoded leaves no half
         // request behind, and the request has a length that the simplest receiver understands.
-        let body = serde_json::to_vec(event).map_err(|error| Failure::permanent(DeliveryError::Encode(error)))?;
-        self.post(&body)
+        let mut message = Message::new(self.max_body);
+        if let Err(error) = self.format.encode(event, &mut message) {
+            let too_large = DeliveryError::TooLarge { max: self.max_body };
+            let error = if message.is_too_large() { too_large } else { DeliveryError::Encode(error) };
+            return Err(Failure::permanent(error).into());
+        }
+        let mut headers = self.headers.clone();
+        match message.take_content_type() {
+            ContentType::Default if self.has_content_type => None,
+            ContentType::Default => headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.format.content_type())),
+            ContentType::Own(value) => headers.insert(CONTENT_TYPE, value),
+            ContentType::None => headers.remove(CONTENT_TYPE),
+        };
+        for (name, value) in message.take_headers() {
+            headers.insert(name, value);
+        }
+        let mut number = if self.signer.is_some() { delivery.resume() } else { None };
+        self.sign(&message, &mut number, &mut headers)?;
+        let answer = self.post(message.body(), headers);
+        match (&answer, number) {
+            // Whoever repeats this write repeats it with the same id.
+            (Err(WriteError::Failed(failure)), Some(number)) if failure.class() == Class::Transient => {
+                delivery.save(number);
+            }
+            (Err(WriteError::Closed), _) => {
+                self.gone.store(true, Ordering::Release);
+                self.closed.store(true, Ordering::Release);
+            }
+            _ => {}
+        }
+        answer
     }
 
     fn poll_close(&self, _: Shutdown, _: &Waker) -> Poll<Result<CloseReport, CloseError>> {
@@ -153,7 +233,7 @@ impl<E: Serialize + ?Sized> Sink<E> for Webhook {
 }
 
 /// Shows where the events go, without credentials, path, query or headers: any of them may be a secret.
-impl fmt::Debug for Webhook {
+impl<F> fmt::Debug for Webhook<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Webhook")
             .field("name", &self.name)
@@ -167,4 +247,27 @@ impl fmt::Debug for Webhook {
 /// line has already said what became of the event.
 fn discard(mut body: Body) {
     let _ = io::copy(&mut body.as_reader().take(MAX_ANSWER), &mut io::sink());
+}
+
+/// The method of a request: those that have a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Method {
+    /// `POST`.
+    #[default]
+    Post,
+    /// `PUT`.
+    Put,
+    /// `PATCH`.
+    Patch,
+}
+
+impl From<Method> for http::Method {
+    fn from(method: Method) -> Self {
+        match method {
+            Method::Post => Self::POST,
+            Method::Put => Self::PUT,
+            Method::Patch => Self::PATCH,
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 #![cfg(feature = "webhook")]
 
+mod addresses;
 mod connection;
 mod delivery;
 mod options;
@@ -10,7 +11,7 @@ mod receiver;
 
 use std::net::TcpListener;
 
-use sinkworks::webhook::DeliveryError;
+use sinkworks::webhook::{DeliveryError, Webhook};
 use sinkworks::{Failure, WriteError};
 
 #[derive(serde::Serialize)]
@@ -30,6 +31,11 @@ pub(crate) fn failure(answer: Result<(), WriteError>) -> Failure {
 
 pub(crate) fn cause(failure: &Failure) -> &DeliveryError {
     failure.cause().downcast_ref().expect("a delivery error")
+}
+
+/// A webhook to a receiver of these tests.
+pub(crate) fn webhook(url: &str) -> Webhook {
+    Webhook::builder(url).allow_loopback().build().unwrap()
 }
 
 /// A loopback port at which nothing listens.

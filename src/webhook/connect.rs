@@ -1,0 +1,290 @@
+//! The TCP connections of a webhook.
+//!
+//! The HTTP client's own would do, but for two things:
+//!
+//! - **Safety.** Here is the place where an address is about to be connected to, so here the [`AddressPolicy`] is asked.
+//! - **Speed.** The client sends a request's head and its body apart, which wakes a receiver on a fast network twice, sets both timeouts of the socket anew for
+//!   each request, and looks twice between two requests whether the connection is still open. Here the head waits for the body (or for whoever reads), a timeout is
+//!   set only where it differs in size, and one look is enough. Measured over loopback on 2 cores, with a receiver that answers at once: 33 µs a post with the client's
+//!   own connections, 18 µs with these; a bare write and read take 17 µs.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use ureq::Error;
+use ureq::unversioned::transport::time::Duration as ClientDuration;
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
+};
+
+use super::address::AddressPolicy;
+
+/// The sizes of a connection's buffers in bytes, not the client's 128 KiB each: every webhook keeps a connection, and a service can have
+/// thousands of them. The first bounds the headers of an answer as well.
+pub(super) const INPUT_BUFFER: usize = 16 * 1024;
+pub(super) const OUTPUT_BUFFER: usize = 12 * 1024;
+
+/// How much of a request may wait for the rest of it. What is left of the buffer takes the longest header that a webhook may have: the client
+/// does not split a header.
+const MAX_HELD: usize = OUTPUT_BUFFER - MAX_HEADER;
+pub(super) const MAX_HEADER: usize = 8 * 1024;
+
+/// Connects to addresses that the policy allows.
+#[derive(Debug)]
+pub(super) struct Guarded {
+    pub(super) policy: AddressPolicy,
+    /// Whether connections may go through a proxy.
+    pub(super) proxied: bool,
+}
+
+impl<In: Transport> Connector<In> for Guarded {
+    type Out = Either<In, Connection>;
+
+    fn connect(&self, details: &ConnectionDetails, chained: Option<In>) -> Result<Option<Self::Out>, Error> {
+        // What a proxy has connected.
+        if let Some(chained) = chained {
+            return Ok(Some(Either::A(chained)));
+        }
+        // The client connects to a proxy as if there were none. The operator chose it, not whoever named the endpoint.
+        let is_proxy = self.proxied && details.config.proxy().is_none();
+        let stream = self.first(details, is_proxy)?;
+        stream.set_nodelay(true)?;
+        Ok(Some(Either::B(Connection::new(stream))))
+    }
+}
+
+impl Guarded {
+    /// The first address that may be connected to and answers. Each gets its share of the time that is left.
+    fn first(&self, details: &ConnectionDetails, is_proxy: bool) -> Result<TcpStream, Error> {
+        let deadline = remaining(details.timeout).map(|left| Instant::now() + left);
+        let mut last = Error::HostNotFound;
+        let mut left = details.addrs.len();
+        for address in &details.addrs {
+            left -= 1;
+            if !is_proxy {
+                if let Err(refused) = self.policy.check(address.ip()) {
+                    // Where another address was tried, how that went says more.
+                    if matches!(last, Error::HostNotFound) {
+                        last = Error::Other(Box::new(refused));
+                    }
+                    continue;
+                }
+            }
+            let connected = match deadline {
+                None => TcpStream::connect(address),
+                Some(deadline) => {
+                    let time = deadline.saturating_duration_since(Instant::now());
+                    if time.is_zero() {
+                        return Err(Error::Timeout(details.timeout.reason));
+                    }
+                    let share = time / u32::try_from(left + 1).unwrap_or(u32::MAX);
+                    TcpStream::connect_timeout(address, share.max(Duration::from_millis(1)))
+                }
+            };
+            match connected {
+                Ok(stream) => return Ok(stream),
+                Err(error) if is_timeout(&error) => last = Error::Timeout(details.timeout.reason),
+                Err(error) => last = Error::Io(error),
+            }
+        }
+        Err(last)
+    }
+}
+
+/// One TCP connection. What is sent waits in the buffer until it is full enough, or until somebody reads.
+pub(super) struct Connection {
+    stream: TcpStream,
+    buffers: LazyBuffers,
+    /// How much of the output buffer is not sent yet.
+    held: usize,
+    /// The timeouts that the socket has.
+    write_timeout: Option<Duration>,
+    read_timeout: Option<Duration>,
+    /// Whether something has been read since the last look whether the connection is open.
+    is_fresh: bool,
+}
+
+impl Connection {
+    fn new(stream: TcpStream) -> Self {
+        let buffers = LazyBuffers::new(INPUT_BUFFER, OUTPUT_BUFFER);
+        Self { stream, buffers, held: 0, write_timeout: None, read_timeout: None, is_fresh: false }
+    }
+
+    fn flush(&mut self, timeout: NextTimeout) -> Result<(), Error> {
+        let mut patience = Patience::begin(timeout.for_write());
+        let (mut sent, held) = (0, std::mem::take(&mut self.held));
+        while sent < held {
+            patience.apply(&mut self.write_timeout, |wait| self.stream.set_write_timeout(wait))?;
+            match self.stream.write(&self.buffers.output()[sent..held]) {
+                Ok(0) => return Err(io::Error::from(ErrorKind::WriteZero).into()),
+                Ok(written) => sent += written,
+                Err(error) => patience.is_over(error)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Transport for Connection {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        self.held += amount;
+        if self.held > MAX_HELD { self.flush(timeout) } else { Ok(()) }
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        if self.held > 0 {
+            self.flush(timeout)?;
+        }
+        let mut patience = Patience::begin(timeout.for_read());
+        loop {
+            patience.apply(&mut self.read_timeout, |wait| self.stream.set_read_timeout(wait))?;
+            match self.stream.read(self.buffers.input_append_buf()) {
+                Ok(read) => {
+                    self.buffers.input_appended(read);
+                    self.is_fresh = true;
+                    return Ok(read > 0);
+                }
+                Err(error) => patience.is_over(error)?,
+            }
+        }
+    }
+
+    /// The client asks after an answer, and again before the next request. Only the second time can tell more than the read did.
+    fn is_open(&mut self) -> bool {
+        std::mem::take(&mut self.is_fresh) || is_quiet(&self.stream).unwrap_or(false)
+    }
+}
+
+/// Whether there is nothing to read: neither the end of the connection, nor what nobody has asked for.
+fn is_quiet(mut stream: &TcpStream) -> io::Result<bool> {
+    stream.set_nonblocking(true)?;
+    let quiet = stream.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+    stream.set_nonblocking(false)?;
+    Ok(quiet)
+}
+
+impl Buffers for Connection {
+    /// Behind what waits.
+    fn output(&mut self) -> &mut [u8] {
+        &mut self.buffers.output()[self.held..]
+    }
+
+    fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
+        let (temporary, output) = self.buffers.tmp_and_output();
+        (temporary, &mut output[self.held..])
+    }
+
+    fn input(&self) -> &[u8] {
+        self.buffers.input()
+    }
+
+    fn input_append_buf(&mut self) -> &mut [u8] {
+        self.buffers.input_append_buf()
+    }
+
+    fn input_appended(&mut self, amount: usize) {
+        self.buffers.input_appended(amount);
+    }
+
+    fn input_consume(&mut self, amount: usize) {
+        self.buffers.input_consume(amount);
+    }
+
+    fn can_use_input(&self) -> bool {
+        self.buffers.can_use_input()
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").finish_non_exhaustive()
+    }
+}
+
+/// How long one operation on the socket may still take.
+///
+/// To set a timeout is a call into the system. So the first wait is the time that is left, rounded down to one of a few sizes, which the socket has mostly got
+/// already; only where that was not enough is the rest set exactly.
+struct Patience {
+    timeout: NextTimeout,
+    deadline: Option<Instant>,
+    wait: Option<Duration>,
+}
+
+impl Patience {
+    fn begin(timeout: NextTimeout) -> Self {
+        let left = remaining(timeout);
+        Self { timeout, deadline: left.map(|left| Instant::now() + left), wait: left.map(coarse) }
+    }
+
+    fn apply(
+        &self,
+        current: &mut Option<Duration>,
+        set: impl FnOnce(Option<Duration>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if *current != self.wait {
+            set(self.wait)?;
+            *current = self.wait;
+        }
+        Ok(())
+    }
+
+    /// After an operation that failed: `Ok` if it is to be repeated.
+    fn is_over(&mut self, error: io::Error) -> Result<(), Error> {
+        if !is_timeout(&error) && error.kind() != ErrorKind::Interrupted {
+            return Err(error.into());
+        }
+        let Some(deadline) = self.deadline else { return Ok(()) };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Error::Timeout(self.timeout.reason));
+        }
+        self.wait = Some(left);
+        Ok(())
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+fn remaining(timeout: NextTimeout) -> Option<Duration> {
+    match timeout.after {
+        ClientDuration::Exact(left) => Some(left),
+        ClientDuration::NotHappening => None,
+    }
+}
+
+/// The time in milliseconds with its three leading bits only: 15 s and a little less are both 14.336 s.
+fn coarse(left: Duration) -> Duration {
+    let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+    let Some(digits) = millis.checked_ilog2() else {
+        // Zero would mean for ever.
+        return left.max(Duration::from_micros(1));
+    };
+    let dropped = digits.saturating_sub(2);
+    Duration::from_millis((millis >> dropped) << dropped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coarse_time_is_shorter_by_a_quarter_at_most_and_never_zero() {
+        for micros in (0..5_000).chain((0..60).map(|power| (1_u64 << power) - 1)).chain((0..60).map(|power| 1 << power))
+        {
+            let exact = Duration::from_micros(micros);
+            let coarse = coarse(exact);
+            assert!(!coarse.is_zero() && coarse <= exact.max(Duration::from_micros(1)), "{exact:?}");
+            assert!(exact < Duration::from_millis(4) || coarse >= exact * 3 / 4, "{exact:?} {coarse:?}");
+        }
+        assert_eq!(coarse(Duration::from_secs(15)), coarse(Duration::from_micros(14_999_500)));
+    }
+}
