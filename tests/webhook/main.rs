@@ -5,16 +5,18 @@
 mod addresses;
 mod connection;
 mod delivery;
+mod formats;
 mod options;
 #[path = "../common/receiver.rs"]
 mod receiver;
+mod signature;
 
 use std::net::TcpListener;
 
 use sinkworks::webhook::{DeliveryError, Webhook};
 use sinkworks::{Failure, WriteError};
 
-#[derive(serde::Serialize)]
+#[derive(Clone, serde::Serialize)]
 pub(crate) struct Pushed {
     tag: &'static str,
     size: u64,
