@@ -274,7 +274,85 @@ fn coarse(left: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, SocketAddr, TcpListener};
+    use std::sync::Mutex;
+
+    use ureq::Agent;
+    use ureq::config::Config;
+    use ureq::http::Uri;
+    use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+
+    use super::super::address::{AddressKind, RefusedAddress};
     use super::*;
+
+    /// Finds other addresses each time.
+    #[derive(Debug)]
+    struct Rebinding {
+        port: u16,
+        answers: Mutex<Vec<Vec<IpAddr>>>,
+    }
+
+    impl Resolver for Rebinding {
+        fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
+            let mut found = self.empty();
+            for ip in self.answers.lock().unwrap().remove(0) {
+                found.push(SocketAddr::new(ip, self.port));
+            }
+            Ok(found)
+        }
+    }
+
+    fn refused(error: Error) -> AddressKind {
+        let Error::Other(error) = error else { panic!("{error:?}") };
+        error.downcast::<RefusedAddress>().unwrap().kind()
+    }
+
+    #[test]
+    fn a_name_that_stands_for_another_address_the_next_time_is_looked_at_again() {
+        // A receiver at every address of this machine. It says that it closes after each answer.
+        let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let receiver = std::thread::spawn(move || {
+            let mut peers = Vec::new();
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().unwrap();
+                peers.push(stream.local_addr().unwrap().ip());
+                let _ = stream.read(&mut [0; 1024]).unwrap();
+                stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").unwrap();
+            }
+            peers
+        });
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let (good, evil) = (ip("127.0.0.1"), ip("127.0.0.2"));
+        let answers = vec![vec![good], vec![evil], vec![ip("169.254.169.254"), evil], vec![evil, good], Vec::new()];
+        let policy = AddressPolicy::public_only().allow("127.0.0.1".parse().unwrap());
+        let agent = Agent::with_parts(
+            Config::builder().proxy(None).build(),
+            Guarded { policy, proxied: false },
+            Rebinding { port, answers: Mutex::new(answers) },
+        );
+        let post = || agent.post(format!("http://rebinding.example:{port}/")).send("x");
+        assert!(post().is_ok());
+        assert_eq!(refused(post().unwrap_err()), AddressKind::Loopback);
+        assert_eq!(refused(post().unwrap_err()), AddressKind::LinkLocal);
+        assert!(post().is_ok(), "the other address is allowed");
+        assert!(matches!(post(), Err(Error::HostNotFound)));
+        assert_eq!(receiver.join().unwrap(), [good, good]);
+    }
+
+    #[test]
+    fn a_wait_that_was_too_short_is_followed_by_the_rest_of_the_time() {
+        let within = |left: Duration| NextTimeout { after: left.into(), ..NextTimeout::default() };
+        let elapsed = || io::Error::from(ErrorKind::WouldBlock);
+        let mut patience = Patience::begin(within(Duration::from_secs(15)));
+        assert_eq!(patience.wait, Some(Duration::from_millis(14_336)));
+        patience.is_over(elapsed()).unwrap();
+        assert!(patience.wait.is_some_and(|rest| rest > Duration::from_millis(14_336)), "{:?}", patience.wait);
+        patience.is_over(io::Error::from(ErrorKind::Interrupted)).unwrap();
+        assert!(matches!(patience.is_over(io::Error::from(ErrorKind::ConnectionReset)), Err(Error::Io(_))));
+        let mut patience = Patience::begin(within(Duration::ZERO));
+        assert!(matches!(patience.is_over(elapsed()), Err(Error::Timeout(_))));
+    }
 
     #[test]
     fn a_coarse_time_is_shorter_by_a_quarter_at_most_and_never_zero() {
