@@ -341,6 +341,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_sent_waits_for_the_rest_until_somebody_reads() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut connection = Connection::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        let mut peer = listener.accept().unwrap().0;
+        peer.set_nonblocking(true).unwrap();
+        let mut buffer = [0; 2 * OUTPUT_BUFFER];
+        for part in ["head", "body"] {
+            connection.buffers().output()[..4].copy_from_slice(part.as_bytes());
+            connection.transmit_output(4, NextTimeout::default()).unwrap();
+            assert_eq!(peer.read(&mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
+        }
+        peer.write_all(b"answer").unwrap();
+        assert!(connection.await_input(NextTimeout::default()).unwrap());
+        assert_eq!((connection.input(), peer.read(&mut buffer).unwrap()), (&b"answer"[..], 8));
+        assert_eq!(&buffer[..8], b"headbody");
+        // More than may wait goes out, and there is always room for a header.
+        connection.transmit_output(MAX_HELD + 1, NextTimeout::default()).unwrap();
+        assert_eq!(peer.read(&mut buffer).unwrap(), MAX_HELD + 1);
+        connection.transmit_output(MAX_HELD, NextTimeout::default()).unwrap();
+        assert_eq!(connection.buffers().output().len(), MAX_HEADER);
+    }
+
+    #[test]
     fn a_wait_that_was_too_short_is_followed_by_the_rest_of_the_time() {
         let within = |left: Duration| NextTimeout { after: left.into(), ..NextTimeout::default() };
         let elapsed = || io::Error::from(ErrorKind::WouldBlock);

@@ -1,17 +1,76 @@
-//! Delivers events over HTTP or HTTPS, each as one `POST` with a JSON body.
+//! Delivers events over HTTP or HTTPS, each as one request: signed, in a format of choice, and to nowhere that it should not go.
 //!
 //! A [`Webhook`] makes exactly one attempt per write and says in its answer whether another one makes sense. Queueing,
 //! retrying and circuit breaking are the business of the stages in front of it.
 //!
+//! ```
+//! # use std::thread;
+//! use std::time::Duration;
+//! use sinkworks::webhook::Webhook;
+//! use sinkworks::webhook::signature::{Secret, Signer, Verifier};
+//! use sinkworks::{Breaker, Shutdown, Sink, SinkExt};
+//!
+//! # let server = tiny_http::Server::http("127.0.0.1:0").unwrap();
+//! # let url = format!("http://{}/hook", server.server_addr());
+//! let secret: Secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse()?;
+//! let webhook = Webhook::builder(&url)
+//!     .signer(Signer::new(secret.clone()))
+//!     .timeout(Duration::from_secs(10))
+//!     .allow_loopback() // the endpoint of this example is on the same machine
+//!     .build()?;
+//! let events = webhook.retrying(Breaker::new(5, Duration::from_secs(1))).queued();
+//! # let receiver = thread::spawn(move || {
+//! #     let (mut request, mut body) = (server.recv().unwrap(), Vec::new());
+//! #     request.as_reader().read_to_end(&mut body).unwrap();
+//! #     let headers: Vec<_> = request.headers().iter().map(|h| (h.field.as_str().as_str().to_lowercase(), h.value.to_string())).collect();
+//! #     request.respond(tiny_http::Response::empty(204)).unwrap();
+//! #     (headers, body)
+//! # });
+//! events.write(&vec!["library/alpine", "3"])?;
+//! events.close(Shutdown::within(Duration::from_secs(5)))?;
+//!
+//! // What the receiver does with the headers and the body that it has got.
+//! # let (headers, body) = receiver.join().unwrap();
+//! let header = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+//! let id = Verifier::new(secret).verify(header, &body)?;
+//! assert_eq!(body, br#"["library/alpine","3"]"#);
+//! assert!(id.starts_with("msg_"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Answers
+//!
 //! | answer of the endpoint | result of the write |
 //! |---|---|
-//! | 2xx | `Ok` |
-//! | 408, 425, 429, 5xx, a number outside HTTP's range | transient, with the answer's `Retry-After` |
-//! | other 4xx, 3xx (never followed) | permanent |
+//! | 2xx, or the [statuses chosen](WebhookBuilder::success_statuses) | `Ok` |
+//! | 408, 425, 429, 5xx, a number outside HTTP's range | transient, with the answer's `Retry-After` up to a [cap](WebhookBuilder::max_retry_after) |
+//! | 410 (Gone) | [`Closed`](crate::WriteError::Closed), for this event and all that follow: [`is_gone`](Webhook::is_gone) |
+//! | other 4xx, 3xx (never followed), 2xx that are not among those chosen | permanent |
 //! | none: timeout, refused or reset connection, unknown host, failed TLS handshake, not HTTP | transient |
+//! | not sent: no address of the host is allowed | transient |
+//! | not sent: cannot be encoded, too large, has no valid id | permanent |
 //!
 //! A failure's [`cause`](crate::Failure::cause) is a [`DeliveryError`]. Transient failures can hide a delivery: an
-//! endpoint that was cut off before it could answer may have processed the event, so delivery is at least once.
+//! endpoint that was cut off before it could answer may have processed the event, so delivery is at least once. A signed event keeps its `webhook-id`, by which a
+//! receiver tells a repetition.
+//!
+//! # Where it connects
+//!
+//! Only to public addresses, unless the [`AddressPolicy`] allows others: whoever may name an endpoint would otherwise reach what only this machine can. An
+//! address in the URL is refused when the webhook is built. For a name, the address is looked at that is about to be connected to, at each
+//! connection, so that a name that stands for another address the next time (DNS rebinding) wins nothing. A refused name is a *transient* failure: a look-up that goes wrong for a
+//! minute (a captive portal, a filter that answers 0.0.0.0) must not cost events, and an attempt sends nothing. How long it is repeated is the retry limit's business.
+//!
+//! # What is sent
+//!
+//! A [format](formats) makes body and headers of an event. What it may set as a header is checked: a line break, or a header that frames the request, is an
+//! error and never sent. The body has a [limit](WebhookBuilder::max_body). [Signatures](signature) are those of Standard Webhooks. Secrets, headers and URLs are in no text form,
+//! error, label or metric.
+//!
+//! # What it costs
+//!
+//! A post takes little more than the system takes to write a request and read an answer: over loopback 18 µs where a bare write and read take 17, on
+//! 2 cores of an AMD EPYC (`cargo bench -p components --bench webhook`). A connection has 28 KiB of buffers, and a webhook keeps one for each write at a time.
 
 mod address;
 mod answer;
@@ -55,10 +114,12 @@ use signature::Signer;
 /// to its end; beyond this size a new connection costs less than the rest of the body.
 const MAX_ANSWER: u64 = 64 * 1024;
 
-/// A leaf sink that posts each event as JSON to one URL.
+/// A leaf sink that posts each event to one URL: as JSON, or in another [format](formats).
 ///
 /// Connections are kept and used again, and so is the address of the host: for ten seconds, or until a connection fails. A write blocks until the endpoint has answered, for the
 /// [timeout](WebhookBuilder::timeout) at most, so put a queue in front of it.
+///
+/// With a format for slices it is a sink of batches: `Webhook<Notifications>` takes `[Event]`.
 ///
 /// ```
 /// # use std::{io::Read, thread};
@@ -109,7 +170,7 @@ impl Webhook {
     ///
     /// # Errors
     ///
-    /// A [`WebhookError`] that says what is wrong with the URL: it must be absolute, with the scheme `http` or `https`.
+    /// A [`WebhookError`] that says what is wrong with the URL: it must be absolute, with the scheme `http` or `https`, and have no address that is not public.
     ///
     /// ```
     /// use sinkworks::webhook::{Webhook, WebhookError};

@@ -179,19 +179,6 @@ fn in_a_process_with_a_socks_proxy() {
 }
 
 #[test]
-fn a_request_is_sent_at_once() {
-    let (address, receiver) = raw(|mut stream| {
-        let mut buffer = [0; 4096];
-        let read = stream.read(&mut buffer).unwrap();
-        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
-        String::from_utf8(buffer[..read].to_vec()).unwrap()
-    });
-    webhook(&format!("http://{address}/")).write(&EVENT).unwrap();
-    let request = receiver.join().unwrap();
-    assert!(request.starts_with("POST / HTTP/1.1\r\n") && request.ends_with(r#"{"tag":"a\"b","size":7}"#), "{request}");
-}
-
-#[test]
 fn a_request_of_many_buffers_arrives_whole() {
     let receiver = Receiver::status(200);
     let long = "h".repeat(8_000);
