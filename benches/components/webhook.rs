@@ -10,6 +10,8 @@ use std::thread;
 use criterion::{Criterion, criterion_group, criterion_main};
 use sinkworks::Sink;
 use sinkworks::webhook::Webhook;
+use sinkworks::webhook::formats::cloud_event::{Binary, CloudEvent};
+use sinkworks::webhook::signature::{Secret, Signer};
 
 /// Answers every request of every connection, for as long as the process lives.
 fn receiver() -> String {
@@ -52,8 +54,16 @@ fn request(bytes: &[u8]) -> Option<usize> {
 
 fn post(criterion: &mut Criterion) {
     let event = ["x".repeat(200)];
-    let webhook = Webhook::builder(&receiver()).allow_loopback().build().expect("a URL");
+    let builder = || Webhook::builder(&receiver()).allow_loopback();
+    let webhook = builder().build().expect("a URL");
     criterion.bench_function("webhook/post", |bencher| bencher.iter(|| webhook.write(&event).expect("a 204")));
+    let secret = Secret::from_bytes(&[7; 32]).expect("long enough");
+    let webhook = builder().signer(Signer::new(secret)).build().expect("a URL");
+    criterion.bench_function("webhook/post signed", |bencher| bencher.iter(|| webhook.write(&event).expect("a 204")));
+    let webhook = builder().format(Binary).build().expect("a URL");
+    let event = CloudEvent::new("1", "/source", "type").with_json(&event).expect("a text");
+    criterion
+        .bench_function("webhook/post CloudEvent", |bencher| bencher.iter(|| webhook.write(&event).expect("a 204")));
 }
 
 criterion_group!(webhook, post);

@@ -162,9 +162,17 @@ impl Transport for Connection {
 }
 
 /// Whether there is nothing to read: neither the end of the connection, nor what nobody has asked for.
-fn is_quiet(mut stream: &TcpStream) -> io::Result<bool> {
+#[cfg(unix)]
+fn is_quiet(stream: &TcpStream) -> io::Result<bool> {
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    let peeked = socket2::SockRef::from(stream).recv_with_flags(&mut [std::mem::MaybeUninit::uninit()], flags);
+    Ok(peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock))
+}
+
+#[cfg(not(unix))]
+fn is_quiet(stream: &TcpStream) -> io::Result<bool> {
     stream.set_nonblocking(true)?;
-    let quiet = stream.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+    let quiet = stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
     stream.set_nonblocking(false)?;
     Ok(quiet)
 }
