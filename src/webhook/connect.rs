@@ -157,24 +157,22 @@ impl Transport for Connection {
 
     /// The client asks after an answer, and again before the next request. Only the second time can tell more than the read did.
     fn is_open(&mut self) -> bool {
-        std::mem::take(&mut self.is_fresh) || is_quiet(&self.stream).unwrap_or(false)
+        std::mem::take(&mut self.is_fresh) || is_quiet(&self.stream)
     }
 }
 
 /// Whether there is nothing to read: neither the end of the connection, nor what nobody has asked for.
 #[cfg(unix)]
-fn is_quiet(stream: &TcpStream) -> io::Result<bool> {
+fn is_quiet(stream: &TcpStream) -> bool {
     let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
     let peeked = socket2::SockRef::from(stream).recv_with_flags(&mut [std::mem::MaybeUninit::uninit()], flags);
-    Ok(peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock))
+    peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
 #[cfg(not(unix))]
-fn is_quiet(stream: &TcpStream) -> io::Result<bool> {
-    stream.set_nonblocking(true)?;
-    let quiet = stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
-    stream.set_nonblocking(false)?;
-    Ok(quiet)
+fn is_quiet(stream: &TcpStream) -> bool {
+    let peek = || stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+    stream.set_nonblocking(true).is_ok() && peek() && stream.set_nonblocking(false).is_ok()
 }
 
 impl Buffers for Connection {
@@ -282,13 +280,16 @@ fn coarse(left: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
     use std::net::{IpAddr, SocketAddr, TcpListener};
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     use ureq::Agent;
     use ureq::config::Config;
     use ureq::http::Uri;
+    use ureq::tls::TlsConfig;
     use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+    use ureq::unversioned::transport::RustlsConnector;
 
     use super::super::address::{AddressKind, RefusedAddress};
     use super::*;
@@ -346,6 +347,66 @@ mod tests {
         assert!(post().is_ok(), "the other address is allowed");
         assert!(matches!(post(), Err(Error::HostNotFound)));
         assert_eq!(receiver.join().unwrap(), [good, good]);
+    }
+
+    /// Serves requests over TLS with a certificate of its own, as many connections as there are numbers, each with as many requests. Answers the sizes of the bodies.
+    fn tls_receiver(listener: TcpListener, connections: &'static [usize]) -> std::thread::JoinHandle<Vec<usize>> {
+        let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let private = rustls::pki_types::PrivatePkcs8KeyDer::from(key.signing_key.serialize_der());
+        let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![key.cert.der().clone()], private.into());
+        let config = Arc::new(config.unwrap());
+        std::thread::spawn(move || {
+            let mut sizes = Vec::new();
+            for requests in connections {
+                let session = rustls::ServerConnection::new(config.clone()).unwrap();
+                let mut stream = BufReader::new(rustls::StreamOwned::new(session, listener.accept().unwrap().0));
+                for _ in 0..*requests {
+                    let mut size = 0;
+                    loop {
+                        let mut line = String::new();
+                        stream.read_line(&mut line).unwrap();
+                        if let Some(length) = line.to_lowercase().strip_prefix("content-length:") {
+                            size = length.trim().parse().unwrap();
+                        }
+                        if line == "\r\n" {
+                            break;
+                        }
+                    }
+                    stream.read_exact(&mut vec![0; size]).unwrap();
+                    sizes.push(size);
+                    stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
+                }
+                stream.get_mut().conn.send_close_notify();
+                let _ = stream.get_mut().flush();
+            }
+            sizes
+        })
+    }
+
+    #[test]
+    fn requests_over_tls_arrive_whole_and_use_one_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
+        let resolver = Rebinding {
+            port: listener.local_addr().unwrap().port(),
+            answers: Mutex::new(vec![vec![IpAddr::from([127, 0, 0, 1])]; 5]),
+        };
+        let receiver = tls_receiver(listener, &[4, 1]);
+        // The certificate is nobody's. What is tested is the way of the bytes.
+        let tls = TlsConfig::builder().disable_verification(true).build();
+        let config = Config::builder().proxy(None).tls_config(tls).timeout_global(Some(Duration::from_secs(60)));
+        let guarded = Guarded { policy: AddressPolicy::public_only().allow_loopback(), proxied: false };
+        let agent = Agent::with_parts(config.build(), guarded.chain(RustlsConnector::default()), resolver);
+        let sizes = [1, 0, 100_000, 20_000, 7];
+        for size in sizes {
+            let mut answer = agent.post(&url).send(&vec![b'x'; size]).unwrap();
+            assert_eq!(answer.body_mut().read_to_string().unwrap(), "ok");
+        }
+        assert_eq!(receiver.join().unwrap(), sizes);
     }
 
     #[test]
