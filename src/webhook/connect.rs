@@ -340,12 +340,12 @@ mod tests {
             Guarded { policy, proxied: false },
             Rebinding { port, answers: Mutex::new(answers) },
         );
-        let post = || agent.post(format!("http://rebinding.example:{port}/")).send("x");
-        assert!(post().is_ok());
-        assert_eq!(refused(post().unwrap_err()), AddressKind::Loopback);
-        assert_eq!(refused(post().unwrap_err()), AddressKind::LinkLocal);
-        assert!(post().is_ok(), "the other address is allowed");
-        assert!(matches!(post(), Err(Error::HostNotFound)));
+        let send = || agent.post(format!("http://rebinding.example:{port}/")).send("x");
+        assert!(send().is_ok());
+        assert_eq!(refused(send().unwrap_err()), AddressKind::Loopback);
+        assert_eq!(refused(send().unwrap_err()), AddressKind::LinkLocal);
+        assert!(send().is_ok(), "the other address is allowed");
+        assert!(matches!(send(), Err(Error::HostNotFound)));
         assert_eq!(receiver.join().unwrap(), [good, good]);
     }
 
@@ -415,7 +415,7 @@ mod tests {
         let mut connection = Connection::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
         let mut peer = listener.accept().unwrap().0;
         peer.set_nonblocking(true).unwrap();
-        let mut buffer = [0; 2 * OUTPUT_BUFFER];
+        let mut buffer = [0; OUTPUT_BUFFER];
         for part in ["head", "body"] {
             connection.buffers().output()[..4].copy_from_slice(part.as_bytes());
             connection.transmit_output(4, NextTimeout::default()).unwrap();

@@ -65,7 +65,7 @@
 //!
 //! A [format](formats) makes body and headers of an event. What it may set as a header is checked: a line break, or a header that frames the request, is an
 //! error and never sent. The body has a [limit](WebhookBuilder::max_body). [Signatures](signature) are those of Standard Webhooks. Secrets, headers and URLs are in no text form,
-//! error, label or metric.
+//! error, label or metric. (The HTTP client tells the crate `log` of a URL's path, at level trace only.)
 //!
 //! # What it costs
 //!

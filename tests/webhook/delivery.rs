@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
+use sinkworks::test_util::check_contract;
+use sinkworks::webhook::signature::{Secret, Signer};
 use sinkworks::webhook::{DeliveryError, Method, Webhook, WebhookError};
 use sinkworks::{Class, Pool, Queue, Shutdown, Sink, WriteError};
 
@@ -197,4 +199,13 @@ fn after_a_close_nothing_is_sent() {
         assert!(matches!(sink.write(&EVENT), Err(WriteError::Closed)));
     }
     assert_eq!(receiver.posts().len(), 1);
+}
+
+#[test]
+fn a_webhook_keeps_the_contract_signed_and_not() {
+    let receiver = Receiver::status(204);
+    let builder = || Webhook::builder(&receiver.url("/")).allow_loopback();
+    check_contract(|| builder().build().unwrap(), &EVENT);
+    let signer = Signer::new(Secret::from_bytes(&[7; 32]).unwrap());
+    check_contract(|| builder().signer(signer.clone()).build().unwrap(), &EVENT);
 }

@@ -135,7 +135,7 @@ fn what_is_no_cloud_event_is_refused_with_its_reason() {
     let good = r#""specversion":"1.0","id":"1","source":"/s","type":"t""#;
     let missing = |name| InvalidEvent::Missing { name };
     let value = |name| InvalidEvent::Value { name };
-    let many = (0..130).map(|n| format!(",\"a{n}\":1")).collect::<String>();
+    let many = (0..130).map(|n| format!(",\"a{n}\":1")).collect::<Vec<_>>().concat();
     let table = [
         (InvalidEvent::Version, r#""id":"1""#.to_owned()),
         (InvalidEvent::Version, good.replace("1.0", "0.3")),
@@ -279,7 +279,7 @@ fn notifications_of_a_registry() {
     let several = posted(&envelope.events[..], Notifications);
     assert_eq!(several.body, post.body);
     let one = posted(&Arc::new(push.clone()), Notifications);
-    assert_eq!(Envelope::parse(one.body.as_bytes(), 1).unwrap().events, [push.clone()]);
+    assert_eq!(Envelope::parse(one.body.as_bytes(), 1).unwrap().events, std::slice::from_ref(push));
 }
 
 #[test]

@@ -293,21 +293,23 @@ fn no_text_form_shows_a_secret() {
     let signer = Signer::new(secret(OLD)).and(secret(NEW));
     let verifier = Verifier::new(secret(OLD)).or(secret(NEW));
     let builder = Webhook::builder(&receiver.url("/")).allow_loopback().signer(signer.clone());
-    let mut text = format!("{:?} {signer:?} {verifier:?} {builder:?}", secret(OLD));
+    let mut texts = vec![format!("{:?} {signer:?} {verifier:?} {builder:?}", secret(OLD))];
     let webhook = builder.build().unwrap();
     let failure = failure(webhook.write(&EVENT));
-    text += &format!("{webhook:?} {failure} {failure:?}");
+    texts.push(format!("{webhook:?} {failure} {failure:?}"));
     for broken in
         ["C2FVsBQIhrscChlQIMV+b5sSYspob7oD", "whsec_C2FVsBQIhrscChlQIMV", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7o!"]
     {
         let error = broken.parse::<Secret>().unwrap_err();
-        text += &format!("{error} {error:?}");
+        texts.push(format!("{error} {error:?}"));
     }
     let queue = Queue::builder(webhook).name("signed").build().unwrap();
     let _: &dyn Sink<u8> = &queue;
-    text += &sinkworks::telemetry::topology().to_json();
-    text +=
-        &sinkworks::telemetry::Exporter::install().map_or_else(|error| error.to_string(), |exporter| exporter.render());
+    texts.push(sinkworks::telemetry::topology().to_json());
+    let metrics =
+        sinkworks::telemetry::Exporter::install().map_or_else(|error| error.to_string(), |exporter| exporter.render());
+    texts.push(metrics);
+    let text = texts.concat();
     for secret in ["C2FVsBQIhrsc", "MfKQ9r8GKYqr", "0b615"] {
         assert!(!text.contains(secret), "{text}");
     }
