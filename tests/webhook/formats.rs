@@ -148,6 +148,8 @@ fn what_is_no_cloud_event_is_refused_with_its_reason() {
         (value("id"), good.replace(r#""id":"1""#, r#""id":"a\nb""#)),
         (value("source"), good.replace("/s", "\\u0000")),
         (value("time"), format!(r#"{good},"time":"yesterday""#)),
+        (value("datacontenttype"), format!(r#"{good},"datacontenttype":"text/é""#)),
+        (value("datacontenttype"), format!(r#"{good},"datacontenttype":" text/plain""#)),
         (value("an extension"), format!(r#"{good},"x":1.5"#)),
         (value("an extension"), format!(r#"{good},"x":2147483648"#)),
         (value("an extension"), format!(r#"{good},"x":[]"#)),

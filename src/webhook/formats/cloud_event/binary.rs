@@ -85,7 +85,7 @@ impl CloudEvent {
             let known = STANDARD.into_iter().find(|known| *known == attribute).unwrap_or("an extension");
             let invalid = InvalidEvent::Value { name: known };
             let value = if attribute == "datacontenttype" {
-                std::str::from_utf8(value.as_ref()).map_err(|_| invalid)?.to_owned()
+                std::str::from_utf8(value.as_ref().trim_ascii()).map_err(|_| invalid)?.to_owned()
             } else {
                 decode(value.as_ref()).ok_or(invalid)?
             };

@@ -192,6 +192,12 @@ impl CloudEvent {
                 required(name, value)?;
             }
         }
+        // What goes into a header as it is, and comes out of it the same.
+        let is_media_type =
+            |text: &str| text.trim_ascii() == text && text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        if self.data_content_type.as_deref().is_some_and(|text| !is_media_type(text)) {
+            return Err(InvalidEvent::Value { name: "datacontenttype" });
+        }
         if self.time.as_deref().is_some_and(|time| !time::is_timestamp(time)) {
             return Err(InvalidEvent::Value { name: "time" });
         }
