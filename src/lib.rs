@@ -47,7 +47,7 @@
 //! |---|---|
 //! | `prometheus` | `telemetry::serve` and `telemetry::Exporter`: the metrics for a Prometheus scrape, the pools' health, the running topology |
 //! | `tracing` | state changes (a breaker, an eviction, an overflow, a close …) as events of the `tracing` crate, rate-limited: see [`telemetry`] |
-//! | `webhook` | the module `webhook`: events as JSON over HTTP or HTTPS. Its TLS needs a C compiler to build |
+//! | `webhook` | the module `webhook`: events over HTTP or HTTPS, signed, as JSON, `CloudEvents` or registry notifications, and back. Its TLS needs a C compiler to build |
 //! | `ndjson` | the module `ndjson`: events as NDJSON, in a file that is rotated and reopened, or on the standard output |
 //! | `test-util` | the module `test_util`: a manual clock, ready-made sinks, and a check that a sink keeps the contract |
 //!

@@ -63,7 +63,7 @@ fn demonstrate(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     screen.message(&format!("metrics:  http://{}/metrics", metrics.local_addr()));
 
     let breaker = Breaker::builder().name("webhook").threshold(5).backoff(Duration::from_millis(250)).build()?;
-    let webhook = Webhook::builder(&receiver.url()).timeout(Duration::from_secs(5)).build()?;
+    let webhook = Webhook::builder(&receiver.url()).allow_loopback().timeout(Duration::from_secs(5)).build()?;
     let (webhook_queue, webhook) = pipeline::webhook::<Shared>("webhook", webhook, &breaker, None)?;
     let (file_queue, file) = pipeline::file::<Shared>("file", NdjsonFile::create(&path.0)?, None)?;
     let (console_channel, samples) = Channel::builder().name("console").build()?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 use sinkworks::telemetry::{self, MetricsServer};
-use sinkworks::webhook::Webhook;
+use sinkworks::webhook::{AddressPolicy, Webhook};
 use sinkworks::{Breaker, Broadcaster, CloseReport, Sink};
 
 use crate::cli::Args;
@@ -92,7 +92,8 @@ impl Setup {
             // Without the URL, which may have a password or a token in it.
             let unusable = |error: &dyn std::fmt::Display| format!("--to number {number} cannot be used: {error}");
             let name = format!("to-{number}");
-            let webhook = Webhook::new(url).map_err(|error| unusable(&error))?;
+            let webhook =
+                Webhook::builder(url).addresses(AddressPolicy::any()).build().map_err(|error| unusable(&error))?;
             let breaker = Breaker::builder()
                 .name(&name)
                 .threshold(args.threshold)

@@ -9,16 +9,54 @@ use super::error::DeliveryError;
 use crate::error::{Failure, WriteError};
 
 /// Turns a status into the answer of a write. `retry_after` is asked for only where a retry makes sense.
-pub(super) fn judge(status: u16, retry_after: impl FnOnce() -> Option<Duration>) -> Result<(), WriteError> {
+pub(super) fn judge(
+    status: u16,
+    success: &Statuses,
+    retry_after: impl FnOnce() -> Option<Duration>,
+) -> Result<(), WriteError> {
     let error = DeliveryError::Status(status);
     match status {
-        200..=299 => Ok(()),
+        _ if success.contains(status) => Ok(()),
+        // Gone: the endpoint wants nothing any more, now or later.
+        410 => Err(WriteError::Closed),
         // Request timeout, too early, too many requests: the endpoint asks for the same request again.
         408 | 425 | 429 => Err(transient(error, retry_after())),
-        300..=499 => Err(Failure::permanent(error).into()),
+        200..=499 => Err(Failure::permanent(error).into()),
         // 5xx, and what is no final status at all: RFC 9110 wants a number out of range taken as a server error.
         _ => Err(transient(error, retry_after())),
     }
+}
+
+/// A set of statuses from 200 to 599.
+#[derive(Debug, Clone)]
+pub(super) struct Statuses([u64; 7]);
+
+impl Statuses {
+    /// `None` if there is none, or one that is no final status.
+    pub(super) fn new(statuses: impl IntoIterator<Item = u16>) -> Option<Self> {
+        let mut bits = [0; 7];
+        for status in statuses {
+            let (word, bit) = place(status)?;
+            bits[word] |= bit;
+        }
+        bits.iter().any(|word| *word != 0).then_some(Self(bits))
+    }
+
+    fn contains(&self, status: u16) -> bool {
+        place(status).is_some_and(|(word, bit)| self.0[word] & bit != 0)
+    }
+}
+
+/// All from 200 to 299.
+impl Default for Statuses {
+    fn default() -> Self {
+        Self([u64::MAX, (1 << 36) - 1, 0, 0, 0, 0, 0])
+    }
+}
+
+fn place(status: u16) -> Option<(usize, u64)> {
+    let index = (200..=599).contains(&status).then(|| status - 200)?;
+    Some((usize::from(index / 64), 1 << (index % 64)))
 }
 
 fn transient(error: DeliveryError, retry_after: Option<Duration>) -> WriteError {
@@ -85,20 +123,40 @@ mod tests {
         assert_eq!(retry_after(&HeaderMap::new(), SystemTime::now(), Duration::MAX), None);
     }
 
+    fn class(status: u16, success: &Statuses) -> Option<Class> {
+        match judge(status, success, || None) {
+            Ok(()) => None,
+            Err(WriteError::Failed(failure)) => Some(failure.class()),
+            Err(other) => panic!("{status}: {other}"),
+        }
+    }
+
     #[test]
     fn every_status_has_one_meaning() {
-        for status in 100..=999 {
+        let success = Statuses::default();
+        for status in (100..=999).filter(|status| *status != 410) {
             let expected = match status {
                 200..=299 => None,
                 408 | 425 | 429 | 100..=199 | 500..=999 => Some(Class::Transient),
                 _ => Some(Class::Permanent),
             };
-            let class = match judge(status, || None) {
-                Ok(()) => None,
-                Err(WriteError::Failed(failure)) => Some(failure.class()),
-                Err(other) => panic!("{status}: {other}"),
-            };
-            assert_eq!(class, expected, "{status}");
+            assert_eq!(class(status, &success), expected, "{status}");
+        }
+        assert!(matches!(judge(410, &success, || None), Err(WriteError::Closed)));
+    }
+
+    #[test]
+    fn which_statuses_mean_success_can_be_chosen() {
+        let success = Statuses::new([200, 409, 410, 503, 599]).unwrap();
+        for status in [200, 409, 410, 503, 599] {
+            assert_eq!(class(status, &success), None, "{status}");
+        }
+        for status in [201, 299, 300, 400] {
+            assert_eq!(class(status, &success), Some(Class::Permanent), "{status}");
+        }
+        assert_eq!(class(500, &success), Some(Class::Transient));
+        for wrong in [&[][..], &[199], &[200, 600], &[0], &[65_535]] {
+            assert!(Statuses::new(wrong.iter().copied()).is_none(), "{wrong:?}");
         }
     }
 }

@@ -1,10 +1,12 @@
 //! The URL that a webhook posts to: what is wrong with it is said when it is built and not by every event.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ureq::http::Uri;
 
+use super::address::AddressPolicy;
+use super::connect::MAX_HEADER;
 use super::error::WebhookError;
 
 /// A URL that a request can be sent to. Its text forms have scheme, host and port only, since every other part may
@@ -36,7 +38,24 @@ impl Endpoint {
         if credentials.contains('%') || credentials.matches(':').count() > 1 {
             return Err(WebhookError::Credentials);
         }
+        // The client sends the line with the path as a whole.
+        if uri.path_and_query().is_some_and(|path| path.as_str().len() > MAX_HEADER - 32) {
+            return Err(WebhookError::TooLong);
+        }
         Ok(Self(uri))
+    }
+
+    /// Whether the policy allows the host, as far as the URL tells: an address, or a name that every system has for its loopback. About any other name it is asked
+    /// when its address is known.
+    pub(super) fn check(&self, policy: &AddressPolicy) -> Result<(), WebhookError> {
+        let checked = match self.address() {
+            Some(address) => policy.check(address),
+            None if self.is_localhost() => {
+                policy.check(Ipv4Addr::LOCALHOST.into()).or_else(|_| policy.check(Ipv6Addr::LOCALHOST.into()))
+            }
+            None => Ok(()),
+        };
+        checked.map_err(WebhookError::Address)
     }
 
     pub(super) fn uri(&self) -> &Uri {
@@ -45,9 +64,22 @@ impl Endpoint {
 
     /// Whether the host is this machine, as far as its name tells.
     pub(super) fn is_loopback(&self) -> bool {
-        let host = self.0.host().unwrap_or_default();
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse();
-        host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address: IpAddr| address.is_loopback())
+        self.is_localhost() || self.address().is_some_and(|address| address.to_canonical().is_loopback())
+    }
+
+    fn address(&self) -> Option<IpAddr> {
+        self.host().trim_start_matches('[').trim_end_matches(']').parse().ok()
+    }
+
+    /// The names that RFC 6761 keeps for the loopback.
+    fn is_localhost(&self) -> bool {
+        let host = self.host().trim_end_matches('.');
+        let last = host.rsplit('.').next().unwrap_or_default();
+        last.eq_ignore_ascii_case("localhost")
+    }
+
+    fn host(&self) -> &str {
+        self.0.host().unwrap_or_default()
     }
 }
 
@@ -84,10 +116,19 @@ mod tests {
     fn loopback_is_told_from_the_host_alone() {
         let is_loopback = |host: &str| Endpoint::parse(&format!("http://{host}/")).unwrap().is_loopback();
         assert!(
-            ["localhost", "LocalHost:80", "127.0.0.1", "127.9.9.9:1", "[::1]:80", "u:p@127.0.0.1"]
-                .map(is_loopback)
-                .iter()
-                .all(|is| *is)
+            [
+                "localhost",
+                "LocalHost:80",
+                "a.localhost",
+                "localhost.",
+                "127.0.0.1",
+                "127.9.9.9:1",
+                "[::1]:80",
+                "u:p@127.0.0.1"
+            ]
+            .map(is_loopback)
+            .iter()
+            .all(|is| *is)
         );
         assert!(
             !["example.com", "localhost.example.com", "10.0.0.1", "[2001:db8::1]"]

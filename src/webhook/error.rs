@@ -3,6 +3,9 @@
 
 use std::io;
 
+use super::address::RefusedAddress;
+use super::formats::EncodeError;
+
 /// Why a [`Webhook`](super::Webhook) cannot be built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -29,6 +32,21 @@ pub enum WebhookError {
     /// The URL has a character that must be encoded, or its host or port is malformed.
     #[error("the URL cannot be parsed")]
     Unparsable,
+    /// The URL's path and query are longer than 8 KB.
+    #[error("the URL is too long")]
+    TooLong,
+    /// The URL has an address, or a name of the loopback, that the [`AddressPolicy`](super::AddressPolicy) does not allow.
+    #[error(transparent)]
+    Address(#[from] RefusedAddress),
+    /// The environment names a proxy that is none for HTTP.
+    #[error("the environment's proxy must be one for HTTP")]
+    Proxy,
+    /// No status means success, or one that does is not from 200 to 599.
+    #[error("the statuses that mean success must be from 200 to 599, and at least one")]
+    SuccessStatuses,
+    /// A header has more than 8 KB, or all of them more than 16 KiB.
+    #[error("the headers are too large")]
+    HeadersTooLarge,
     /// A header's name is empty or has a character that a name cannot have.
     #[error("a header's name is not valid")]
     HeaderName,
@@ -38,8 +56,9 @@ pub enum WebhookError {
         /// The header's name, in lower case.
         name: String,
     },
-    /// The header says where a request ends or what becomes of the connection, which is the HTTP client's business.
-    #[error("the header {name} is set by the HTTP client")]
+    /// The header says where a request ends or what becomes of the connection, which is the HTTP client's business, or it is one of the signature's and requests
+    /// are signed.
+    #[error("the header {name} is set by the HTTP client or by the signature")]
     ReservedHeader {
         /// The header's name, in lower case.
         name: String,
@@ -59,16 +78,16 @@ pub enum WebhookError {
 /// use sinkworks::WriteError;
 /// use sinkworks::webhook::DeliveryError;
 ///
-/// fn is_gone(error: &WriteError) -> bool {
+/// fn is_unknown(error: &WriteError) -> bool {
 ///     let WriteError::Failed(failure) = error else { return false };
-///     matches!(failure.cause().downcast_ref(), Some(DeliveryError::Status(410)))
+///     matches!(failure.cause().downcast_ref(), Some(DeliveryError::Status(404)))
 /// }
-/// # assert!(is_gone(&sinkworks::Failure::permanent(DeliveryError::Status(410)).into()));
+/// # assert!(is_unknown(&sinkworks::Failure::permanent(DeliveryError::Status(404)).into()));
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeliveryError {
-    /// The endpoint answered with this status, which is not a 2xx.
+    /// The endpoint answered with this status, which does not mean success.
     #[error("the endpoint answered with status {0}")]
     Status(u16),
     /// There was no answer within the timeout. The endpoint may have received the event all the same.
@@ -80,9 +99,21 @@ pub enum DeliveryError {
     /// What the endpoint sent is not HTTP, or its headers are larger than 16 KiB.
     #[error("the endpoint's answer cannot be understood")]
     Answer,
-    /// The event cannot be written as JSON. The text is that of the event's own `Serialize`.
+    /// The host's addresses are none that the [`AddressPolicy`](super::AddressPolicy) allows. Nothing was sent.
+    #[error(transparent)]
+    Refused(RefusedAddress),
+    /// The event cannot be written in the webhook's format. The text may be that of the event's own `Serialize`.
     #[error("the event cannot be encoded: {0}")]
-    Encode(#[source] serde_json::Error),
+    Encode(#[source] EncodeError),
+    /// The event is larger than the webhook's [`max_body`](super::WebhookBuilder::max_body). Nothing was sent.
+    #[error("the event has more than {max} bytes")]
+    TooLarge {
+        /// The largest body in bytes.
+        max: usize,
+    },
+    /// What [`id_from`](super::WebhookBuilder::id_from) made of the event is no id. Nothing was sent.
+    #[error("the event's id is not valid")]
+    Id,
 }
 
 impl DeliveryError {
@@ -97,6 +128,10 @@ impl DeliveryError {
             Error::Rustls(error) => Self::Connection(io::Error::other(error)),
             Error::Tls(text) => Self::Connection(io::Error::other(text)),
             Error::ConnectProxyFailed(_) => Self::Connection(io::Error::other("the proxy did not connect")),
+            Error::Other(error) => match error.downcast() {
+                Ok(refused) => Self::Refused(*refused),
+                Err(_) => Self::Connection(io::Error::other("the HTTP client failed")),
+            },
             Error::Protocol(_) | Error::LargeResponseHeader(..) => Self::Answer,
             _ => Self::Connection(io::Error::other("the HTTP client failed")),
         }

@@ -1,23 +1,87 @@
-//! Delivers events over HTTP or HTTPS, each as one `POST` with a JSON body.
+//! Delivers events over HTTP or HTTPS, each as one request: signed, in a format of choice, and to nowhere that it should not go.
 //!
 //! A [`Webhook`] makes exactly one attempt per write and says in its answer whether another one makes sense. Queueing,
 //! retrying and circuit breaking are the business of the stages in front of it.
 //!
+//! ```
+//! # use std::thread;
+//! use std::time::Duration;
+//! use sinkworks::webhook::Webhook;
+//! use sinkworks::webhook::signature::{Secret, Signer, Verifier};
+//! use sinkworks::{Breaker, Shutdown, Sink, SinkExt};
+//!
+//! # let server = tiny_http::Server::http("127.0.0.1:0").unwrap();
+//! # let url = format!("http://{}/hook", server.server_addr());
+//! let secret: Secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse()?;
+//! let webhook = Webhook::builder(&url)
+//!     .signer(Signer::new(secret.clone()))
+//!     .timeout(Duration::from_secs(10))
+//!     .allow_loopback() // the endpoint of this example is on the same machine
+//!     .build()?;
+//! let events = webhook.retrying(Breaker::new(5, Duration::from_secs(1))).queued();
+//! # let receiver = thread::spawn(move || {
+//! #     let (mut request, mut body) = (server.recv().unwrap(), Vec::new());
+//! #     request.as_reader().read_to_end(&mut body).unwrap();
+//! #     let headers: Vec<_> = request.headers().iter().map(|h| (h.field.as_str().as_str().to_lowercase(), h.value.to_string())).collect();
+//! #     request.respond(tiny_http::Response::empty(204)).unwrap();
+//! #     (headers, body)
+//! # });
+//! events.write(&vec!["library/alpine", "3"])?;
+//! events.close(Shutdown::within(Duration::from_secs(5)))?;
+//!
+//! // What the receiver does with the headers and the body that it has got.
+//! # let (headers, body) = receiver.join().unwrap();
+//! let header = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+//! let id = Verifier::new(secret).verify(header, &body)?;
+//! assert_eq!(body, br#"["library/alpine","3"]"#);
+//! assert!(id.starts_with("msg_"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Answers
+//!
 //! | answer of the endpoint | result of the write |
 //! |---|---|
-//! | 2xx | `Ok` |
-//! | 408, 425, 429, 5xx, a number outside HTTP's range | transient, with the answer's `Retry-After` |
-//! | other 4xx, 3xx (never followed) | permanent |
+//! | 2xx, or the [statuses chosen](WebhookBuilder::success_statuses) | `Ok` |
+//! | 408, 425, 429, 5xx, a number outside HTTP's range | transient, with the answer's `Retry-After` up to a [cap](WebhookBuilder::max_retry_after) |
+//! | 410 (Gone) | [`Closed`](crate::WriteError::Closed), for this event and all that follow: [`is_gone`](Webhook::is_gone) |
+//! | other 4xx, 3xx (never followed), 2xx that are not among those chosen | permanent |
 //! | none: timeout, refused or reset connection, unknown host, failed TLS handshake, not HTTP | transient |
+//! | not sent: no address of the host is allowed | transient |
+//! | not sent: cannot be encoded, too large, has no valid id | permanent |
 //!
 //! A failure's [`cause`](crate::Failure::cause) is a [`DeliveryError`]. Transient failures can hide a delivery: an
-//! endpoint that was cut off before it could answer may have processed the event, so delivery is at least once.
+//! endpoint that was cut off before it could answer may have processed the event, so delivery is at least once. A signed event keeps its `webhook-id`, by which a
+//! receiver tells a repetition.
+//!
+//! # Where it connects
+//!
+//! Only to public addresses, unless the [`AddressPolicy`] allows others: whoever may name an endpoint would otherwise reach what only this machine can. An
+//! address in the URL is refused when the webhook is built. For a name, the address is looked at that is about to be connected to, at each
+//! connection, so that a name that stands for another address the next time (DNS rebinding) wins nothing. A refused name is a *transient* failure: a look-up that goes wrong for a
+//! minute (a captive portal, a filter that answers 0.0.0.0) must not cost events, and an attempt sends nothing. How long it is repeated is the retry limit's business.
+//!
+//! # What is sent
+//!
+//! A [format](formats) makes body and headers of an event. What it may set as a header is checked: a line break, or a header that frames the request, is an
+//! error and never sent. The body has a [limit](WebhookBuilder::max_body). [Signatures](signature) are those of Standard Webhooks. Secrets, headers and URLs are in no text form,
+//! error, label or metric. (The HTTP client tells the crate `log` of a URL's path, at level trace only.)
+//!
+//! # What it costs
+//!
+//! A post takes little more than the system takes to write a request and read an answer: over loopback 18 µs where a bare write and read take 17, on
+//! 2 cores of an AMD EPYC (`cargo bench -p components --bench webhook`). A connection has 28 KiB of buffers, and a webhook keeps one for each write at a time.
 
+mod address;
 mod answer;
 mod builder;
+mod connect;
 mod endpoint;
 mod error;
+pub mod formats;
 mod hosts;
+mod identity;
+pub mod signature;
 
 use std::fmt;
 use std::io::{self, Read};
@@ -25,31 +89,38 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
-use ureq::http::HeaderMap;
+use ureq::http::header::CONTENT_TYPE;
+use ureq::http::{self, HeaderMap, HeaderValue};
 use ureq::{Agent, Body};
 
 use crate::delivery::Delivery;
-use crate::error::{CloseError, Failure, WriteError};
+use crate::error::{Class, CloseError, Failure, WriteError};
 use crate::name::Name;
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::mutation;
 use crate::telemetry::Topology;
 
+pub use address::{AddressKind, AddressPolicy, Network, NetworkError, RefusedAddress};
+use answer::Statuses;
 pub use builder::WebhookBuilder;
 use endpoint::Endpoint;
 pub use error::{DeliveryError, WebhookError};
+use formats::{ContentType, Format, Json, Message};
 use hosts::Hosts;
+use identity::{MessageIds, MessageNumber};
+use signature::Signer;
 
 /// How many bytes of an answer's body are read. A connection can serve the next event only when the body has been read
 /// to its end; beyond this size a new connection costs less than the rest of the body.
 const MAX_ANSWER: u64 = 64 * 1024;
 
-/// A leaf sink that posts each event as JSON to one URL.
+/// A leaf sink that posts each event to one URL: as JSON, or in another [format](formats).
 ///
 /// Connections are kept and used again, and so is the address of the host: for ten seconds, or until a connection fails. A write blocks until the endpoint has answered, for the
 /// [timeout](WebhookBuilder::timeout) at most, so put a queue in front of it.
+///
+/// With a format for slices it is a sink of batches: `Webhook<Notifications>` takes `[Event]`.
 ///
 /// ```
 /// # use std::{io::Read, thread};
@@ -70,19 +141,27 @@ const MAX_ANSWER: u64 = 64 * 1024;
 /// #     request.respond(tiny_http::Response::empty(204)).unwrap();
 /// #     body
 /// # });
-/// let webhook = Webhook::new(&url)?;
+/// let webhook = Webhook::builder(&url).allow_loopback().build()?;
 /// webhook.write(&Pushed { repository: "library/alpine", tag: "3" })?;
 /// # let received = received.join().unwrap();
 /// assert_eq!(received, r#"{"repository":"library/alpine","tag":"3"}"#);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Webhook {
+pub struct Webhook<F = Json> {
     agent: Agent,
     hosts: Hosts,
     endpoint: Endpoint,
+    method: http::Method,
     headers: HeaderMap,
+    format: F,
+    /// Whether the headers say what the content is, in place of the format.
+    has_content_type: bool,
+    success: Statuses,
     max_retry_after: Duration,
+    max_body: usize,
+    signer: Option<(Signer, MessageIds)>,
     closed: AtomicBool,
+    gone: AtomicBool,
     id: SinkId,
     name: Name,
 }
@@ -92,7 +171,7 @@ impl Webhook {
     ///
     /// # Errors
     ///
-    /// A [`WebhookError`] that says what is wrong with the URL: it must be absolute, with the scheme `http` or `https`.
+    /// A [`WebhookError`] that says what is wrong with the URL: it must be absolute, with the scheme `http` or `https`, and have no address that is not public.
     ///
     /// ```
     /// use sinkworks::webhook::{Webhook, WebhookError};
@@ -107,35 +186,97 @@ impl Webhook {
     pub fn builder(url: &str) -> WebhookBuilder {
         WebhookBuilder::new(url)
     }
+}
 
-    fn post(&self, body: &[u8]) -> Result<(), WriteError> {
-        let mut request = self.agent.post(self.endpoint.uri());
-        if let Some(headers) = request.headers_mut() {
-            headers.clone_from(&self.headers);
+impl<F> Webhook<F> {
+    /// Whether the endpoint has answered 410 (Gone): it wants nothing any more. The webhook has closed then.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// Signs the message, if it is to be, with the number that its event has got already or a new one.
+    fn sign(
+        &self,
+        message: &Message,
+        number: &mut Option<MessageNumber>,
+        headers: &mut HeaderMap,
+    ) -> Result<(), WriteError> {
+        let Some((signer, ids)) = &self.signer else { return Ok(()) };
+        let made_up;
+        let id = match message.id() {
+            Some(id) if signature::is_valid_id(id) => id,
+            Some(_) => return Err(Failure::permanent(DeliveryError::Id).into()),
+            None => {
+                made_up = ids.text(*number.get_or_insert_with(|| ids.next()));
+                &made_up
+            }
+        };
+        for (name, value) in signer.sign(id, SystemTime::now(), message.body()) {
+            // All three are ASCII.
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(name, value);
+            }
         }
-        let response = request.send(body).map_err(|error| {
+        Ok(())
+    }
+
+    fn post(&self, body: &[u8], headers: HeaderMap) -> Result<(), WriteError> {
+        let mut request = http::Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.endpoint.uri().clone();
+        *request.headers_mut() = headers;
+        let response = self.agent.run(request).map_err(|error| {
             // The host may have moved.
             self.hosts.forget();
             Failure::transient(DeliveryError::from_client(error))
         })?;
         let (parts, body) = response.into_parts();
         discard(body);
-        answer::judge(parts.status.as_u16(), || {
+        answer::judge(parts.status.as_u16(), &self.success, || {
             answer::retry_after(&parts.headers, SystemTime::now(), self.max_retry_after)
         })
     }
 }
 
-impl<E: Serialize + ?Sized> Sink<E> for Webhook {
-    fn try_write(&self, event: &E, _: &mut Delivery<'_>) -> Result<(), WriteError> {
+impl<E: ?Sized, F: Format<E>> Sink<E> for Webhook<F> {
+    fn try_write(&self, event: &E, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
         // Acquire, with the Release below: whoever sees the close also sees what its caller did before.
         if self.closed.load(Ordering::Acquire) && !mutation!("webhook_sees_the_close") {
             return Err(WriteError::Closed);
         }
         // The body is made in memory before anything is sent, so that an event that cannot be encoded leaves no half
         // request behind, and the request has a length that the simplest receiver understands.
-        let body = serde_json::to_vec(event).map_err(|error| Failure::permanent(DeliveryError::Encode(error)))?;
-        self.post(&body)
+        let mut message = Message::new(self.max_body);
+        if let Err(error) = self.format.encode(event, &mut message) {
+            let too_large = DeliveryError::TooLarge { max: self.max_body };
+            let error = if message.is_too_large() { too_large } else { DeliveryError::Encode(error) };
+            return Err(Failure::permanent(error).into());
+        }
+        let mut headers = self.headers.clone();
+        match message.take_content_type() {
+            ContentType::Default if self.has_content_type => None,
+            ContentType::Default => headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.format.content_type())),
+            ContentType::Own(value) => headers.insert(CONTENT_TYPE, value),
+            ContentType::None => headers.remove(CONTENT_TYPE),
+        };
+        for (name, value) in message.take_headers() {
+            headers.insert(name, value);
+        }
+        let mut number = if self.signer.is_some() { delivery.resume() } else { None };
+        self.sign(&message, &mut number, &mut headers)?;
+        let answer = self.post(message.body(), headers);
+        match (&answer, number) {
+            // Whoever repeats this write repeats it with the same id.
+            (Err(WriteError::Failed(failure)), Some(number)) if failure.class() == Class::Transient => {
+                delivery.save(number);
+            }
+            (Err(WriteError::Closed), _) => {
+                self.gone.store(true, Ordering::Release);
+                self.closed.store(true, Ordering::Release);
+            }
+            _ => {}
+        }
+        answer
     }
 
     fn poll_close(&self, _: Shutdown, _: &Waker) -> Poll<Result<CloseReport, CloseError>> {
@@ -155,7 +296,7 @@ impl<E: Serialize + ?Sized> Sink<E> for Webhook {
 }
 
 /// Shows where the events go, without credentials, path, query or headers: any of them may be a secret.
-impl fmt::Debug for Webhook {
+impl<F> fmt::Debug for Webhook<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Webhook")
             .field("name", &self.name)
@@ -169,4 +310,27 @@ impl fmt::Debug for Webhook {
 /// line has already said what became of the event.
 fn discard(mut body: Body) {
     let _ = io::copy(&mut body.as_reader().take(MAX_ANSWER), &mut io::sink());
+}
+
+/// The method of a request: those that have a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Method {
+    /// `POST`.
+    #[default]
+    Post,
+    /// `PUT`.
+    Put,
+    /// `PATCH`.
+    Patch,
+}
+
+impl From<Method> for http::Method {
+    fn from(method: Method) -> Self {
+        match method {
+            Method::Post => Self::POST,
+            Method::Put => Self::PUT,
+            Method::Patch => Self::PATCH,
+        }
+    }
 }

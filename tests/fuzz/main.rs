@@ -1,4 +1,4 @@
-//! Random inputs for what reads text: the relay's input and its arguments, and the names of components.
+//! Random inputs for what reads text: the relay's input and its arguments, the names of components, and what comes to a webhook's module from outside.
 
 #[path = "../../examples/relay/cli.rs"]
 mod cli;
@@ -6,6 +6,7 @@ mod cli;
 mod fuzz;
 #[path = "../../examples/relay/input.rs"]
 mod input;
+mod webhook;
 
 use std::fs;
 use std::path::PathBuf;

@@ -2,18 +2,21 @@
 
 #![cfg(feature = "webhook")]
 
+mod addresses;
 mod connection;
 mod delivery;
+mod formats;
 mod options;
 #[path = "../common/receiver.rs"]
 mod receiver;
+mod signature;
 
 use std::net::TcpListener;
 
-use sinkworks::webhook::DeliveryError;
+use sinkworks::webhook::{DeliveryError, Webhook};
 use sinkworks::{Failure, WriteError};
 
-#[derive(serde::Serialize)]
+#[derive(Clone, serde::Serialize)]
 pub(crate) struct Pushed {
     tag: &'static str,
     size: u64,
@@ -30,6 +33,11 @@ pub(crate) fn failure(answer: Result<(), WriteError>) -> Failure {
 
 pub(crate) fn cause(failure: &Failure) -> &DeliveryError {
     failure.cause().downcast_ref().expect("a delivery error")
+}
+
+/// A webhook to a receiver of these tests.
+pub(crate) fn webhook(url: &str) -> Webhook {
+    Webhook::builder(url).allow_loopback().build().unwrap()
 }
 
 /// A loopback port at which nothing listens.

@@ -6,12 +6,13 @@ use sinkworks::webhook::{Webhook, WebhookError};
 use sinkworks::{Sink, WriteError};
 
 use crate::receiver::Receiver;
-use crate::{EVENT, Pushed, failure, refusing};
+use crate::{EVENT, Pushed, failure, refusing, webhook};
 
 #[test]
 fn headers_are_sent_and_the_last_of_a_name_counts() {
     let receiver = Receiver::status(200);
     let webhook = Webhook::builder(&receiver.url("/"))
+        .allow_loopback()
         .header("X-Tenant", "a")
         .header("x-tenant", "b")
         .header("content-type", "application/cloudevents+json")
@@ -29,7 +30,7 @@ fn headers_are_sent_and_the_last_of_a_name_counts() {
 fn credentials_of_the_url_are_sent_as_basic_authorization() {
     let receiver = Receiver::status(200);
     let url = receiver.url("/").replace("http://", "http://user:secret@");
-    Webhook::new(&url).unwrap().write(&EVENT).unwrap();
+    webhook(&url).write(&EVENT).unwrap();
     let post = &receiver.posts()[0];
     assert_eq!(post.header("authorization"), ["Basic dXNlcjpzZWNyZXQ="]);
     assert!(!post.header("host")[0].contains("secret"));
@@ -96,7 +97,7 @@ fn an_unusable_url_is_refused_with_its_reason() {
             assert!(!format!("{error} {error:?}").contains("cret"), "{error:?}");
         }
     }
-    for url in ["http://example.com", "HTTPS://example.com", "http://user:@[::1]:8080/a%20b?c#d"] {
+    for url in ["http://example.com", "HTTPS://example.com", "http://user:@[2606:4700::1]:8080/a%20b?c#d"] {
         assert!(Webhook::new(url).is_ok(), "{url:?}");
     }
 }
@@ -109,7 +110,8 @@ fn a_timeout_of_zero_is_refused_and_one_without_end_is_not() {
     assert_eq!(builder().connect_timeout(Duration::ZERO).build().unwrap_err(), zero("connect_timeout"));
 
     let receiver = Receiver::new(|_| (503, vec![("retry-after", "5".to_owned())], String::new()));
-    let builder = Webhook::builder(&receiver.url("/")).timeout(Duration::MAX).connect_timeout(Duration::MAX);
+    let builder =
+        Webhook::builder(&receiver.url("/")).allow_loopback().timeout(Duration::MAX).connect_timeout(Duration::MAX);
     let failure = failure(builder.max_retry_after(Duration::MAX).build().unwrap().write(&EVENT));
     assert_eq!(failure.retry_after(), Some(Duration::from_secs(5)));
 }
@@ -126,7 +128,7 @@ fn every_webhook_has_an_id_of_its_own() {
 #[test]
 fn no_text_form_shows_a_secret() {
     let url = refusing().replace("http://", "http://user:secret@") + "secret?token=secret#secret";
-    let builder = Webhook::builder(&url).header("authorization", "secret");
+    let builder = Webhook::builder(&url).allow_loopback().header("authorization", "secret");
     let text = format!("{builder:?}");
     let webhook = builder.build().unwrap();
     let failure = failure(webhook.write("secret"));
@@ -137,9 +139,9 @@ fn no_text_form_shows_a_secret() {
 
 #[test]
 fn a_name_shows_in_debug_and_must_be_printable() {
-    let named = Webhook::builder("http://127.0.0.1:1/").name("orders").build().unwrap();
+    let named = Webhook::builder("http://example.com/").name("orders").build().unwrap();
     assert!(format!("{named:?}").contains("orders"));
     for bad in ["", "a\nb"] {
-        assert_eq!(Webhook::builder("http://127.0.0.1:1/").name(bad).build().unwrap_err(), WebhookError::Name);
+        assert_eq!(Webhook::builder("http://example.com/").name(bad).build().unwrap_err(), WebhookError::Name);
     }
 }
