@@ -210,7 +210,7 @@ pub(super) fn deliver<E: Send + 'static>(
 ) -> Stop {
     let intake = &mailbox.entrance.intake;
     loop {
-        let batch = &mut drain.batch;
+        let batch = drain.batch.get_or_insert_default();
         while !batch.begun && batch.events.len() < batches.options.max_events {
             let Some(parcel) = intake.pop() else { break };
             batch.push(parcel);
@@ -242,8 +242,8 @@ pub(super) fn deliver<E: Send + 'static>(
             Fate::NotReady(until, journey) => {
                 pace.stop_waiting(attempts(&journey) > tried);
                 settle_taken(mailbox, drain, &journey);
-                drain.batch.begun = true;
-                drain.batch.journey = journey;
+                let batch = drain.batch.get_or_insert_default();
+                (batch.begun, batch.journey) = (true, journey);
                 if sealed && !mutation!("batch_held_is_quiet") {
                     intake.end_offer();
                 }
@@ -280,7 +280,7 @@ fn offer<E: Send + 'static>(
     drain: &mut Drain<E>,
     how: Option<Shutdown>,
 ) -> Fate {
-    let batch = &mut drain.batch;
+    let batch = drain.batch.get_or_insert_default();
     let journey = std::mem::take(&mut batch.journey);
     if drain.destination_closed {
         return Fate::All(Some(DropReason::DestinationClosed), 0, journey);
@@ -327,7 +327,7 @@ fn settle<E: Send + 'static>(
     sealed: bool,
     fate: impl Fn(usize) -> (Option<DropReason>, Circumstances),
 ) {
-    let (parcels, _) = drain.batch.take();
+    let (parcels, _) = drain.batch.get_or_insert_default().take();
     let last = parcels.last().map(|(place, _)| *place);
     if sealed && last.is_none() {
         mailbox.entrance.intake.end_offer();
@@ -349,10 +349,10 @@ fn settle<E: Send + 'static>(
 
 /// The batch goes on, or ends without an answer for each event. Those that the sink had taken when it last told have been delivered all the same.
 fn settle_taken<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, journey: &Journey) {
-    let events = drain.batch.events.len();
+    let events = drain.batch.get_or_insert_default().events.len();
     let told = journey.history().and_then(|history| BatchError::of(&history.last_error, events));
     for (place, _) in told.unwrap_or_default().iter().enumerate().filter(|(_, outcome)| outcome.is_ok()) {
-        if let Some(note) = drain.batch.leave_early(place) {
+        if let Some(note) = drain.batch.get_or_insert_default().leave_early(place) {
             drain.delivered += 1;
             mailbox.settle(None, note, false);
         }
@@ -362,7 +362,8 @@ fn settle_taken<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, j
 impl<E: Send + 'static> Mailbox<E> {
     /// Gives up what is in the batch.
     pub(super) fn abandon_batch(&self, drain: &mut Drain<E>) {
-        let (parcels, journey) = drain.batch.take();
+        let Some(mut batch) = drain.batch.take() else { return };
+        let (parcels, journey) = batch.take();
         let history = contain(|| journey.into_history()).flatten();
         for (_, parcel) in parcels {
             let what = Circumstances { history: history.clone(), ..Circumstances::default() };
