@@ -74,7 +74,7 @@ impl CloudEvent {
     /// As [`from_json`](Self::from_json), with the place of the event in the batch, and [`ParseError::TooMany`].
     pub fn from_json_batch(body: &[u8], max_events: usize) -> Result<Vec<Self>, ParseError> {
         let mut deserializer = serde_json::Deserializer::from_str(text(body)?);
-        let batch = Bounded::new(max_events).deserialize(&mut deserializer)?;
+        let batch = Bounded::<Members>::new(max_events).deserialize(&mut deserializer)?;
         deserializer.end()?;
         let batch = batch.ok_or(ParseError::TooMany { max: max_events })?;
         let events = batch.into_iter().enumerate();
