@@ -230,6 +230,10 @@ pub(super) fn deliver<E: Send + 'static>(
         }
         let inside = batch.inside();
         let tried = attempts(&batch.journey);
+        // Before it says where the batch ends: a closer that has aborted meanwhile would count these as in flight, though they will not be offered.
+        if intake.is_aborted() && !mutation!("batch_asks_before_it_says") {
+            return abandon(mailbox, drain);
+        }
         if !mutation!("batch_says_where_it_ends") {
             // Relaxed: the step of `left` that begins the offer releases it.
             batches.end.store(intake.left() + inside as u64, Ordering::Relaxed);
