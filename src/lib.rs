@@ -42,6 +42,8 @@
 //! # Guides
 //!
 //! - [Webhooks, end to end](guide::webhooks)
+//! - [Embedding in a service](guide::service)
+//! - [Writing your own sink](guide::sinks)
 //!
 //! # Features
 //!
