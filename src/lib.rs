@@ -44,6 +44,7 @@
 //! - [Webhooks, end to end](guide::webhooks)
 //! - [Embedding in a service](guide::service)
 //! - [Writing your own sink](guide::sinks)
+//! - [Coming from go-events](guide::go_events)
 //!
 //! # Features
 //!
