@@ -45,6 +45,7 @@
 //! - [Embedding in a service](guide::service)
 //! - [Writing your own sink](guide::sinks)
 //! - [Coming from go-events](guide::go_events)
+//! - [Operating it](guide::operating)
 //!
 //! # Features
 //!

@@ -4,6 +4,7 @@
 //! - [`service`]: one broadcaster for a service, its bounds, metrics and end, and its tests.
 //! - [`sinks`]: a sink of your own: a function, a type, a stage; the contract and its check.
 //! - [`go_events`]: the names of docker/go-events and what they are here; what stays and what differs.
+//! - [`operating`]: metrics, alerts, sizes, the end of a process.
 //!
 //! The modules of the guide are empty: they are in the documentation only. Every example in them is a test. The examples take whatever features
 //! they need; those are listed on the [crate's page](crate#features).
@@ -41,3 +42,7 @@ pub mod sinks {}
 #[doc = include_str!("go_events.md")]
 #[cfg_attr(not(feature = "test-util"), doc = include_str!("without_test_util.md"))]
 pub mod go_events {}
+
+#[doc = include_str!("operating.md")]
+#[cfg_attr(not(feature = "test-util"), doc = include_str!("without_test_util.md"))]
+pub mod operating {}
