@@ -116,7 +116,7 @@ fn retire_against_last_slot() {
 
 /// The last parked worker retires while a task is posted; the other one is in a turn, and may be blocked. The worker takes the task, or has the keeper watch.
 fn retire_against_post() {
-    let scheduler = Arc::new(Scheduler::new(2));
+    let scheduler = Arc::new(Scheduler::new(2, WaitStrategy::Park));
     (0..2).for_each(|_| scheduler.add_thread());
     let keeper = Arc::new(Keeper::default());
     let worker = {

@@ -308,7 +308,7 @@ fn slot_for_nothing() {
 
 /// Two threads post while two workers are parked: one wake is on its way. And where nobody is parked, who posts goes on at once.
 fn one_wake_at_a_time() {
-    let scheduler = Arc::new(Scheduler::new(2));
+    let scheduler = Arc::new(Scheduler::new(2, WaitStrategy::Park));
     (0..2).for_each(|_| scheduler.add_thread());
     scheduler.post((), Lane::Fast);
     (0..2).for_each(|place| scheduler.seem_asleep(place));
