@@ -16,16 +16,17 @@
 //!
 //! `ci/loom.sh closing_lock` checks that.
 
+use std::ops::DerefMut;
 use std::sync::{PoisonError, TryLockError};
 use std::task::Waker;
 
 use crate::sync::atomic::{AtomicBool, Ordering, fence};
-use crate::sync::{Mutex, MutexGuard, lock, mutation};
+use crate::sync::{TryMutex, mutation};
 use crate::wakers::Wakers;
 
 /// What is under the lock, and how it has ended.
 pub(crate) struct ClosingLock<T, A> {
-    inner: Mutex<Inner<T, A>>,
+    inner: TryMutex<Inner<T, A>>,
     closed: AtomicBool,
     closers: Wakers,
 }
@@ -37,7 +38,7 @@ struct Inner<T, A> {
 
 impl<T, A: Clone> ClosingLock<T, A> {
     pub(crate) fn new(value: T) -> Self {
-        let inner = Mutex::new(Inner { value, end: None });
+        let inner = TryMutex::new(Inner { value, end: None });
         Self { inner, closed: AtomicBool::new(false), closers: Wakers::new() }
     }
 
@@ -61,7 +62,7 @@ impl<T, A: Clone> ClosingLock<T, A> {
     fn hold<R>(&self, work: impl FnOnce(&mut Inner<T, A>) -> R) -> R {
         // Dropped after the guard, and also if the work panics: it may call the user's code.
         let _wake = WakeClosers { closed: &self.closed, closers: &self.closers };
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         work(&mut inner)
     }
 
@@ -95,7 +96,7 @@ impl<T, A: Clone> ClosingLock<T, A> {
         Some(answer)
     }
 
-    fn try_lock(&self) -> Option<MutexGuard<'_, Inner<T, A>>> {
+    fn try_lock(&self) -> Option<impl DerefMut<Target = Inner<T, A>>> {
         match self.inner.try_lock() {
             Ok(inner) => Some(inner),
             Err(TryLockError::Poisoned(inner)) => Some(inner.into_inner()),
@@ -104,6 +105,7 @@ impl<T, A: Clone> ClosingLock<T, A> {
     }
 
     /// Without the lock: nobody else has it.
+    #[cfg(feature = "ndjson")]
     pub(crate) fn get_mut(&mut self) -> &mut T {
         &mut self.inner.get_mut().unwrap_or_else(PoisonError::into_inner).value
     }
