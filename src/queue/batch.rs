@@ -220,9 +220,9 @@ pub(super) fn deliver<E: Send + 'static>(
             return Stop::Empty;
         }
         let may_grow = !batch.begun && events < batches.options.max_events;
-        let is_ending = sealed && !mutation!("batch_close_ends_the_linger")
-            || drain.destination_closed && !mutation!("batch_closed_sink_ends_the_linger");
-        if may_grow && !is_ending && !batches.options.linger.is_zero() {
+        let is_closed = sealed && !mutation!("batch_close_ends_the_linger");
+        let is_refused = drain.destination_closed && !mutation!("batch_closed_sink_ends_the_linger");
+        if may_grow && !is_closed && !is_refused && !batches.options.linger.is_zero() {
             let now = mailbox.clock().now();
             let until = saturating_add(*batch.since.get_or_insert(now), batches.options.linger);
             if now < until {
