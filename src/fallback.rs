@@ -25,6 +25,7 @@ use crate::retry::DestinationFull;
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::mutation;
 use crate::telemetry::Topology;
 
 /// Offers each event to a primary sink, and to a secondary one if the primary fails: a webhook, then a file.
@@ -161,7 +162,7 @@ impl<P, S> Fallback<P, S> {
 impl<E: ?Sized, P: Sink<E>, S: Sink<E>> Sink<E> for Fallback<P, S> {
     fn try_write(&self, event: &E, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
         // Acquire, with the Release below: whoever sees the close also sees what its caller did before.
-        if self.closed.load(Ordering::Acquire) {
+        if self.closed.load(Ordering::Acquire) && !mutation!("fallback_sees_the_close") {
             return Err(WriteError::Closed);
         }
         let mut saved: Saved = delivery.resume().unwrap_or_default();
@@ -198,6 +199,7 @@ impl<E: ?Sized, P: Sink<E>, S: Sink<E>> Sink<E> for Fallback<P, S> {
     }
 
     fn poll_close(&self, how: Shutdown, waker: &Waker) -> Poll<Result<CloseReport, CloseError>> {
+        // Release, with the Acquire above.
         self.closed.store(true, Ordering::Release);
         // Both are asked, whatever the first answers. One that is closed answers again.
         let answers = (self.primary.poll_close(how, waker), self.secondary.poll_close(how, waker));

@@ -128,6 +128,9 @@ mod block;
 mod contain;
 // Whom to wake.
 mod wakers;
+// A lock that a closer does not wait for.
+#[cfg(any(feature = "ndjson", sinkworks_loom))]
+mod closing_lock;
 // Names of components.
 mod name;
 // Metrics.

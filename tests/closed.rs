@@ -10,8 +10,8 @@ use std::time::Duration;
 use common::{assert_closed, assert_ledger, lone_worker, stall, watched};
 use sinkworks::test_util::{Failing, Flaky, Gate, Recording, Seed};
 use sinkworks::{
-    Breaker, Broadcaster, CloseError, CloseReport, Delivery, DropReason, Pool, Queue, RetryingSink, Shutdown, Sink,
-    WriteError, replay, sink_fn,
+    Batching, Breaker, Broadcaster, CloseError, CloseReport, Delivery, DropReason, Fallback, Pool, Queue, RetryingSink,
+    Shutdown, Sink, WriteError, replay, sink_fn,
 };
 
 /// Takes every event, and counts what it is asked.
@@ -125,7 +125,7 @@ fn a_broadcaster_keeps_no_sink_that_it_has_refused() {
 }
 
 /// Answers once that it has closed, and would take everything from then on.
-fn forgetful<E>(asked: &Arc<AtomicU64>) -> impl Sink<E> + use<E> {
+fn forgetful<E: ?Sized>(asked: &Arc<AtomicU64>) -> impl Sink<E> + use<E> {
     let asked = Arc::clone(asked);
     sink_fn(move |_: &E| if asked.fetch_add(1, Ordering::Relaxed) == 0 { Err(WriteError::Closed) } else { Ok(()) })
 }
@@ -154,6 +154,29 @@ fn a_replay_ends_with_the_close_of_its_sink() {
     let replayed = replay(letters.events(), &forgetful::<u32>(&asked));
     assert_eq!((replayed.written, replayed.refused.len()), (0, 2));
     assert_eq!(asked.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_fallback_asks_neither_sink_any_more() {
+    let [primary, secondary] = [Careless::default(), Careless::default()];
+    let fallback = Fallback::new(primary.clone(), secondary.clone());
+    fallback.write(&1).unwrap();
+    fallback.close(Shutdown::Drain).unwrap();
+    assert_closed(&fallback.write(&2));
+    assert_eq!((primary.writes(), secondary.writes()), (1, 0));
+}
+
+#[test]
+fn a_sink_of_batches_that_has_closed_is_offered_no_other_batch() {
+    let (pool, asked) = (lone_worker(), Arc::default());
+    let gate = stall(&pool);
+    let each = Batching::new(1, Duration::ZERO);
+    let queue = Queue::batching(forgetful::<[u32]>(&asked), each).pool(&pool).build().unwrap();
+    (1..=2).for_each(|event| queue.send(event).unwrap());
+    gate.open();
+    pool.wait_idle();
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    assert_ledger(&queue, 2, 0, &[(DropReason::DestinationClosed, 2)]);
 }
 
 #[test]

@@ -22,7 +22,11 @@ pub(super) const MODELS: &[Model] = &[
         name: "batch_abort_against_turn",
         preemptions: Some(2),
         run: abort_against_turn,
-        mutations: &[mutation("queue_offer_ignores_abort"), mutation("batch_says_where_it_ends")],
+        mutations: &[
+            mutation("queue_offer_ignores_abort"),
+            mutation("batch_offer_sees_abort"),
+            mutation("batch_says_where_it_ends"),
+        ],
     },
     Model {
         name: "batch_abort_within_a_batch",

@@ -7,6 +7,7 @@ mod broadcaster;
 mod budget;
 mod bytes;
 mod channel;
+mod closing_lock;
 mod cycles;
 mod growth;
 mod letters;
@@ -50,7 +51,7 @@ const fn mutation(name: &'static str) -> Mutation {
 }
 
 fn models() -> Vec<&'static Model> {
-    let all: [&'static [Model]; 17] = [
+    let all: [&'static [Model]; 18] = [
         stand_ins::MODELS,
         pool::MODELS,
         growth::MODELS,
@@ -68,6 +69,7 @@ fn models() -> Vec<&'static Model> {
         broadcaster::MODELS,
         breaker::MODELS,
         channel::MODELS,
+        closing_lock::MODELS,
     ];
     all.into_iter().flatten().collect()
 }

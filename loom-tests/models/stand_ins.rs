@@ -7,7 +7,7 @@ use loom::thread;
 use super::{Model, mutation};
 use crate::clock::ManualTime;
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{ArcSwap, RealSeat, Seat, SegQueue, Unparker, now, park, random};
+use crate::sync::{ArcSwap, RealSeat, Seat, SegQueue, TryMutex, Unparker, now, park, random};
 
 pub(super) const MODELS: &[Model] = &[
     Model { name: "segqueue_each_value_once", preemptions: None, run: each_value_once, mutations: &[] },
@@ -33,6 +33,7 @@ pub(super) const MODELS: &[Model] = &[
         mutations: &[mutation("arcswap_compares")],
     },
     Model { name: "arcswap_reads_a_version", preemptions: None, run: reads_a_version, mutations: &[] },
+    Model { name: "try_mutex_excludes", preemptions: None, run: try_mutex_excludes, mutations: &[] },
     Model { name: "clock_never_goes_back", preemptions: None, run: clock_never_goes_back, mutations: &[] },
 ];
 
@@ -157,6 +158,27 @@ fn reads_a_version() {
     writer.join().unwrap();
     assert!(old.upgrade().is_none());
     assert_eq!(**list.load(), 1);
+}
+
+/// One waits for the mutex and one tries it: never have both, and who has it sees what was done under it. Nobody who has let it go keeps it.
+fn try_mutex_excludes() {
+    let mutex = Arc::new(TryMutex::new(0));
+    let done = Arc::new(AtomicUsize::new(0));
+    let other = {
+        let (mutex, done) = (mutex.clone(), done.clone());
+        thread::spawn(move || {
+            let mut count = mutex.lock().unwrap();
+            done.store(1, Ordering::Relaxed);
+            *count += 1;
+        })
+    };
+    let tried = mutex.try_lock().map(|mut count| {
+        assert_eq!(done.load(Ordering::Relaxed), *count);
+        *count += 1;
+    });
+    let tried = usize::from(tried.is_ok());
+    other.join().unwrap();
+    assert_eq!(*mutex.try_lock().ok().unwrap(), 1 + tried);
 }
 
 /// Time stands still but where a manual clock is advanced; a thread never sees it go back. Random numbers come again in each execution.

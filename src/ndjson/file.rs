@@ -1,16 +1,14 @@
 //! A file that lines are appended to: rotation, reopening, flushing, and the end.
 //!
-//! **The lock** is held while the file is written. A closer does not wait for it, since a disk may take its time: whoever has it when a close comes looks, once it has let it go, whether
-//! there is one, and wakes the closers, who try again. Closer: `closed = true`, keep the waker, fence, try the lock. Writer: unlock, fence, look at `closed`. Of the two
-//! fences one comes first, so either the closer gets the lock or the writer sees the close; and it wakes the closer, whose waker was kept before it tried the lock.
+//! **The lock** is held while the file is written. A closer does not wait for it, since a disk may take its time: see [`ClosingLock`].
 
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Poll, Waker};
 
 use serde::Serialize;
@@ -20,6 +18,7 @@ use super::error::NdjsonError;
 use super::lines::{Lines, Target};
 use super::{encode, put, write_line, write_lines};
 use crate::batch::write_open;
+use crate::closing_lock::ClosingLock;
 use crate::delivery::Delivery;
 use crate::error::{CloseError, Failure, WriteError};
 use crate::ledger::{DropReason, Ledger};
@@ -27,7 +26,6 @@ use crate::name::Name;
 use crate::shutdown::{CloseReport, ComponentReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::telemetry::Topology;
-use crate::wakers::Wakers;
 
 /// Appends events to a file, a line each. See the [module](crate::ndjson) for what is promised of a line.
 ///
@@ -60,9 +58,7 @@ struct Inner {
     path: PathBuf,
     flush: Flush,
     rotation: Option<Rotation>,
-    state: Mutex<State>,
-    closed: AtomicBool,
-    closers: Wakers,
+    state: ClosingLock<State, Result<CloseReport, CloseError>>,
     reopen: AtomicBool,
     /// Lines that were answered with `Ok`, and those of them that the file has. Written under the lock.
     taken: AtomicU64,
@@ -75,8 +71,6 @@ struct State {
     /// None after the file could not be opened again.
     out: Option<Out>,
     lines: Lines,
-    /// How the close has ended.
-    end: Option<Result<CloseReport, CloseError>>,
 }
 
 /// The open file.
@@ -142,7 +136,7 @@ impl NdjsonFile {
     pub(super) fn open(options: NdjsonFileBuilder, id: SinkId, name: Name) -> Result<Self, NdjsonError> {
         let NdjsonFileBuilder { path, create_new, flush, rotation, .. } = options;
         let (out, torn) = open(&path, create_new)?;
-        let state = State { out: Some(out), lines: Lines::new(torn), end: None };
+        let state = State { out: Some(out), lines: Lines::new(torn) };
         let count = AtomicU64::default;
         Ok(Self(Arc::new(Inner {
             id,
@@ -150,9 +144,7 @@ impl NdjsonFile {
             path,
             flush,
             rotation,
-            state: Mutex::new(state),
-            closed: AtomicBool::new(false),
-            closers: Wakers::new(),
+            state: ClosingLock::new(state),
             reopen: AtomicBool::new(false),
             taken: count(),
             written: count(),
@@ -166,6 +158,7 @@ impl NdjsonFile {
     ///
     /// What the buffer has goes to the old file. If the new one cannot be opened, writes fail, transiently, until it can.
     pub fn reopen(&self) {
+        // Release, with the Acquire in `change_files`: whoever takes up the wish also sees the file renamed.
         self.0.reopen.store(true, Ordering::Release);
     }
 
@@ -175,7 +168,7 @@ impl NdjsonFile {
     ///
     /// A transient failure with the cause [`NdjsonError`]; the lines stay in the buffer.
     pub fn flush(&self) -> Result<(), Failure> {
-        self.0.with(|state| self.0.flush_buffer(state))
+        self.0.state.with(|state| self.0.flush_buffer(state))
     }
 
     /// Writes what is in the buffer, and has the system bring all to the disk (`fdatasync`). Blocks on the disk.
@@ -184,7 +177,7 @@ impl NdjsonFile {
     ///
     /// As [`flush`](Self::flush).
     pub fn sync(&self) -> Result<(), Failure> {
-        self.0.with(|state| {
+        self.0.state.with(|state| {
             self.0.flush_buffer(state)?;
             state.sync()
         })
@@ -194,12 +187,10 @@ impl NdjsonFile {
     #[must_use]
     pub fn stats(&self) -> FileStats {
         let inner = &*self.0;
-        // In this order: what is written meanwhile makes the buffer look smaller, never negative.
-        let taken = inner.taken.load(Ordering::Acquire);
-        let written = inner.written.load(Ordering::Acquire);
+        let (written, buffered) = inner.written_and_buffered();
         FileStats {
             written,
-            buffered: taken.saturating_sub(written),
+            buffered,
             rotations: inner.rotations.load(Ordering::Relaxed),
             rotation_failures: inner.rotation_failures.load(Ordering::Relaxed),
         }
@@ -221,43 +212,25 @@ impl State {
 }
 
 impl Inner {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// How many lines the file has, and how many wait in the buffer.
+    fn written_and_buffered(&self) -> (u64, u64) {
+        // In this order, by Acquire, with the Release where it counts: what was written before is seen as written, and what is written meanwhile makes the buffer look smaller,
+        // never negative. So where nothing is buffered, nothing looks as if it were.
+        let taken = self.taken.load(Ordering::Acquire);
+        let written = self.written.load(Ordering::Relaxed);
+        (written, taken.saturating_sub(written))
     }
 
-    /// Does something with the file, and wakes closers that have come meanwhile.
-    fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
-        /// Also if an event's `Serialize` panics.
-        struct Wake<'i>(&'i Inner);
-        impl Drop for Wake<'_> {
-            fn drop(&mut self) {
-                fence(Ordering::SeqCst);
-                if self.0.closed.load(Ordering::Relaxed) {
-                    self.0.closers.wake_all();
-                }
-            }
-        }
-        let _wake = Wake(self);
-        let mut state = self.lock();
-        work(&mut state)
-    }
-
-    /// The same with room for new lines, unless it is closed. In the buffer there may be others.
+    /// Does something with the file, with room for new lines, unless it is closed. In the buffer there may be others.
     fn with_lines(&self, work: impl FnOnce(&mut State) -> Result<(), WriteError>) -> Result<(), WriteError> {
-        // Before the lock too, so that a write after the close waits for nobody.
-        if self.closed.load(Ordering::Acquire) {
-            return Err(WriteError::Closed);
-        }
-        self.with(|state| {
-            if state.end.is_some() {
-                return Err(WriteError::Closed);
-            }
+        let answer = self.state.with_open(|state| {
             if !matches!(self.flush, Flush::Bytes(_)) {
                 // Of a `Serialize` that has panicked.
                 state.lines.clear();
             }
             work(state)
-        })
+        });
+        answer.unwrap_or(Err(WriteError::Closed))
     }
 
     /// Writes lines, which are all that there are, to the file that they belong to.
@@ -277,7 +250,7 @@ impl Inner {
                 whole = 0;
             }
         }
-        self.written.fetch_add(whole as u64, Ordering::Release);
+        self.written.fetch_add(whole as u64, Ordering::Relaxed);
         (whole, answer)
     }
 
@@ -304,17 +277,17 @@ impl Inner {
 
     /// Lets go of the old file, if that has been asked for. Its lines are written to it before.
     fn change_files(&self, state: &mut State) -> Result<(), Failure> {
-        if self.reopen.load(Ordering::Acquire) {
+        if self.reopen.load(Ordering::Relaxed) {
             self.flush_buffer(state)?;
-            // Only now, so that a failed flush leaves the wish.
-            self.reopen.store(false, Ordering::Release);
+            // Only now, so that a failed flush leaves the wish. Acquire, with the Release of the wish, and a swap, not a store: the file is opened after the last wish that this takes back.
+            self.reopen.swap(false, Ordering::Acquire);
             state.out = None;
         }
         Ok(())
     }
 
     fn flush_buffer(&self, state: &mut State) -> Result<(), Failure> {
-        let State { out, lines, .. } = state;
+        let State { out, lines } = state;
         self.put(out, lines).1
     }
 
@@ -324,6 +297,7 @@ impl Inner {
             self.flush_buffer(state)?;
         }
         encode(event, &mut state.lines)?;
+        // Release: who sees it sees what was written before.
         self.taken.fetch_add(1, Ordering::Release);
         if state.lines.bytes() >= bytes {
             // The line is in the buffer, and this is answered: an error is told to the next who finds it full.
@@ -339,7 +313,7 @@ impl Inner {
                 let outcomes = events.iter().map(|event| self.take(state, *event, bytes)).collect();
                 return crate::batch::BatchError::check(outcomes);
             }
-            let State { out, lines, .. } = state;
+            let State { out, lines } = state;
             write_lines(events, lines, |lines| self.counted(out, lines))
         })
     }
@@ -347,15 +321,13 @@ impl Inner {
     /// Writes lines that are answered with `Ok` when they are written.
     fn counted(&self, out: &mut Option<Out>, lines: &mut Lines) -> (usize, Result<(), Failure>) {
         let (whole, answer) = self.put(out, lines);
+        // Release: who sees it sees that it is written.
         self.taken.fetch_add(whole as u64, Ordering::Release);
         (whole, answer)
     }
 
     /// Ends it: nobody has the lock but the caller.
     fn end(&self, state: &mut State, how: Shutdown) -> Result<CloseReport, CloseError> {
-        if let Some(end) = &state.end {
-            return end.clone();
-        }
         let mut answer = Ok(());
         if how != Shutdown::Abort {
             answer = self.flush_buffer(state).and_then(|()| state.sync());
@@ -363,7 +335,7 @@ impl Inner {
         let lost = state.lines.len() as u64;
         state.lines.clear();
         state.out = None;
-        let end = if lost > 0 {
+        if lost > 0 {
             let mut report = self.report(lost, 0);
             if let Err(failure) = answer {
                 report.push_error(Some(self.id), CloseError::Failed(failure));
@@ -371,14 +343,12 @@ impl Inner {
             Ok(report)
         } else {
             answer.map(|()| CloseReport::new()).map_err(CloseError::Failed)
-        };
-        state.end = Some(end.clone());
-        end
+        }
     }
 
     /// What became of the lines that it had taken. Only a buffer holds any, so only then is there something to tell.
     fn report(&self, lost: u64, in_flight: u64) -> CloseReport {
-        let accepted = self.taken.load(Ordering::Acquire);
+        let accepted = self.taken.load(Ordering::Relaxed);
         let mut ledger = Ledger { accepted, pending: in_flight, ..Ledger::default() };
         ledger.dropped.add(DropReason::Abandoned, lost);
         ledger.delivered = accepted.saturating_sub(lost + in_flight);
@@ -388,30 +358,22 @@ impl Inner {
     }
 
     fn poll_close(&self, how: Shutdown, waker: &Waker) -> Poll<Result<CloseReport, CloseError>> {
-        self.closed.store(true, Ordering::Release);
-        self.closers.register(waker);
-        fence(Ordering::SeqCst);
-        let answer = match self.state.try_lock() {
-            Ok(mut state) => self.end(&mut state, how),
-            Err(TryLockError::Poisoned(state)) => self.end(&mut state.into_inner(), how),
+        match self.state.close(waker, |state| self.end(state, how)) {
+            Some(answer) => Poll::Ready(answer),
             // Nobody can interrupt a write that hangs: what the buffer has may be written yet.
-            Err(TryLockError::WouldBlock) if how == Shutdown::Abort => {
-                let buffered = self.taken.load(Ordering::Acquire).saturating_sub(self.written.load(Ordering::Acquire));
-                return Poll::Ready(Ok(if buffered > 0 { self.report(0, buffered) } else { CloseReport::new() }));
+            None if how == Shutdown::Abort => {
+                let (_, buffered) = self.written_and_buffered();
+                Poll::Ready(Ok(if buffered > 0 { self.report(0, buffered) } else { CloseReport::new() }))
             }
-            Err(TryLockError::WouldBlock) => return Poll::Pending,
-        };
-        // Others who have come while this one had the lock.
-        self.closers.wake_all();
-        Poll::Ready(answer)
+            None => Poll::Pending,
+        }
     }
 }
 
 /// What a file that nobody has closed has in its buffer is written as well as that goes.
 impl Drop for Inner {
     fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let State { out, lines, .. } = state;
+        let State { out, lines } = self.state.get_mut();
         if matches!(self.flush, Flush::Bytes(_)) && !lines.is_empty() {
             if let Some(out) = out {
                 let _ = put(lines, out);
@@ -472,7 +434,7 @@ impl<E: Serialize> Sink<E> for NdjsonFile {
             if let Flush::Bytes(bytes) = inner.flush {
                 return Ok(inner.take(state, event, bytes)?);
             }
-            let State { out, lines, .. } = state;
+            let State { out, lines } = state;
             write_line(event, lines, |lines| inner.counted(out, lines))
         })
     }
@@ -512,7 +474,7 @@ impl<E: Serialize> Sink<[E]> for NdjsonFile {
 impl Inner {
     fn describe(&self, topology: &mut Topology) {
         topology.stage(Some(self.id), "ndjson file", &self.name, |topology| {
-            topology.set("written", self.written.load(Ordering::Acquire));
+            topology.set("written", self.written.load(Ordering::Relaxed));
         });
     }
 }

@@ -16,6 +16,7 @@ use crate::delivery::Delivery;
 use crate::error::{CloseError, Failure, WriteError};
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
+use crate::sync::mutation;
 use crate::telemetry::Topology;
 
 /// Writes events to the standard output, a line each, for a program that reads them through a pipe, or a container's log. See the
@@ -94,7 +95,7 @@ impl NdjsonStdout {
     }
 
     fn with_lines(&self, work: impl FnOnce(&mut Out, &mut Lines) -> Result<(), WriteError>) -> Result<(), WriteError> {
-        if self.closed.load(Ordering::Acquire) {
+        if self.is_closed() && !mutation!("stdout_sees_the_close") {
             return Err(WriteError::Closed);
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -104,7 +105,18 @@ impl NdjsonStdout {
         let answer = work(out, lines);
         drop(state);
         // What the reader has not taken of a batch, nobody will take.
-        if self.closed.load(Ordering::Acquire) && answer.is_err() { Err(WriteError::Closed) } else { answer }
+        let is_lost = answer.is_err() && self.is_closed() && !mutation!("stdout_gone_is_closed");
+        if is_lost { Err(WriteError::Closed) } else { answer }
+    }
+
+    fn is_closed(&self) -> bool {
+        // Acquire, with the Release in `set_closed`: whoever sees the close also sees what its caller did before.
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn set_closed(&self) {
+        // Release, with the Acquire in `is_closed`.
+        self.closed.store(true, Ordering::Release);
     }
 
     fn put(&self, out: &mut Out, lines: &mut Lines) -> (usize, Result<(), Failure>) {
@@ -121,7 +133,7 @@ impl NdjsonStdout {
             let cause = failure.cause().downcast_ref();
             if let Some(NdjsonError::Io { source, .. }) = cause {
                 if source.kind() == ErrorKind::BrokenPipe {
-                    self.closed.store(true, Ordering::Release);
+                    self.set_closed();
                 }
             }
         }
@@ -129,7 +141,7 @@ impl NdjsonStdout {
     }
 
     fn close(&self) -> Poll<Result<CloseReport, CloseError>> {
-        self.closed.store(true, Ordering::Release);
+        self.set_closed();
         Poll::Ready(Ok(CloseReport::new()))
     }
 

@@ -220,11 +220,15 @@ pub(super) fn deliver<E: Send + 'static>(
             return Stop::Empty;
         }
         let may_grow = !batch.begun && events < batches.options.max_events;
-        if may_grow && !sealed && !drain.destination_closed && !batches.options.linger.is_zero() {
+        let is_closed = sealed && !mutation!("batch_close_ends_the_linger");
+        let is_refused = drain.destination_closed && !mutation!("batch_closed_sink_ends_the_linger");
+        if may_grow && !is_closed && !is_refused && !batches.options.linger.is_zero() {
             let now = mailbox.clock().now();
             let until = saturating_add(*batch.since.get_or_insert(now), batches.options.linger);
             if now < until {
-                mailbox.set_timer(drain, Some(until));
+                if !mutation!("batch_linger_sets_the_timer") {
+                    mailbox.set_timer(drain, Some(until));
+                }
                 return Stop::Empty;
             }
         }
@@ -238,7 +242,7 @@ pub(super) fn deliver<E: Send + 'static>(
             // Relaxed: the step of `left` that begins the offer releases it.
             batches.end.store(intake.left() + inside as u64, Ordering::Relaxed);
         }
-        if !intake.begin_offer() {
+        if !intake.begin_offer() && !mutation!("batch_offer_sees_abort") {
             return abandon(mailbox, drain);
         }
         pace.begin_batch();
@@ -286,7 +290,7 @@ fn offer<E: Send + 'static>(
 ) -> Fate {
     let batch = drain.batch.get_or_insert_default();
     let journey = std::mem::take(&mut batch.journey);
-    if drain.destination_closed {
+    if drain.destination_closed && !mutation!("batch_offers_nothing_to_a_closed_sink") {
         return Fate::All(Some(DropReason::DestinationClosed), 0, journey);
     }
     // The first event's.

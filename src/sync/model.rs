@@ -1,12 +1,12 @@
 //! The primitives that the models run on: loom's, and stand-ins for what loom does not see. Each stand-in is no stronger than the real one.
 //!
 //! **Orderings.** Those of `SegQueue` and of `ArcSwap` are the weakest that their real ones promise: a push is Release and a pop Acquire; a version is swapped in by `AcqRel` and loaded
-//! by Acquire. Nothing here is `SeqCst`, though the real ones are in places. What only carries values is Relaxed, or not loom's at all.
+//! by Acquire; `TryMutex` is got by Acquire and let go by Release. Nothing here is `SeqCst`, though the real ones are in places. What only carries values is Relaxed, or not loom's at all.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::ops::Deref;
-use std::sync::{Arc, LazyLock, PoisonError};
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, LazyLock, LockResult, PoisonError, TryLockError, TryLockResult};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ pub(crate) use loom::{thread, thread_local};
 pub(crate) mod atomic {
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 }
-use atomic::{AtomicUsize, Ordering};
+use atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The steps left out in the model that is running.
 static MUTATIONS: std::sync::Mutex<BTreeSet<&'static str>> = std::sync::Mutex::new(BTreeSet::new());
@@ -112,6 +112,77 @@ impl<T> SegQueue<T> {
     /// Whether nothing is there.
     pub(crate) fn is_empty(&self) -> bool {
         self.head.load(Ordering::Acquire) >= self.tail.load(Ordering::Acquire)
+    }
+}
+
+/// Stands in for a mutex that may be tried: a try of loom's own that fails is not among the orders that loom looks for. A flag that is set by compare-exchange; a try first looks, by a Relaxed
+/// load, so that it may fail by an old value, as that of the real one may.
+#[derive(Debug)]
+pub(crate) struct TryMutex<T> {
+    locked: AtomicBool,
+    // Not loom's: it carries the value and must add no ordering.
+    value: std::sync::Mutex<T>,
+}
+
+impl<T> TryMutex<T> {
+    /// Not locked.
+    pub(crate) fn new(value: T) -> Self {
+        Self { locked: AtomicBool::new(false), value: std::sync::Mutex::new(value) }
+    }
+
+    /// Waits for it. Never poisoned.
+    pub(crate) fn lock(&self) -> LockResult<TryMutexGuard<'_, T>> {
+        loop {
+            if let Some(guard) = self.set() {
+                return Ok(guard);
+            }
+            loom::thread::yield_now();
+        }
+    }
+
+    /// Does not wait.
+    pub(crate) fn try_lock(&self) -> TryLockResult<TryMutexGuard<'_, T>> {
+        let seen = self.locked.load(Ordering::Relaxed);
+        if seen { None } else { self.set() }.ok_or(TryLockError::WouldBlock)
+    }
+
+    /// Without a lock: nobody else has it.
+    #[cfg(feature = "ndjson")]
+    pub(crate) fn get_mut(&mut self) -> LockResult<&mut T> {
+        Ok(self.value.get_mut().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set(&self) -> Option<TryMutexGuard<'_, T>> {
+        self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        let value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(TryMutexGuard { value: Some(value), locked: &self.locked })
+    }
+}
+
+/// Lets it go when it is dropped.
+pub(crate) struct TryMutexGuard<'m, T> {
+    value: Option<std::sync::MutexGuard<'m, T>>,
+    locked: &'m AtomicBool,
+}
+
+impl<T> Deref for TryMutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.value.as_ref().expect("it is there until the drop")
+    }
+}
+
+impl<T> DerefMut for TryMutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.value.as_mut().expect("it is there until the drop")
+    }
+}
+
+impl<T> Drop for TryMutexGuard<'_, T> {
+    fn drop(&mut self) {
+        self.value = None;
+        self.locked.store(false, Ordering::Release);
     }
 }
 

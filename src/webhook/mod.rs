@@ -191,7 +191,7 @@ impl Webhook {
 impl<F> Webhook<F> {
     /// Whether the endpoint has answered 410 (Gone): it wants nothing any more. The webhook has closed then.
     pub fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::Acquire)
+        self.gone.load(Ordering::Relaxed)
     }
 
     /// Signs the message, if it is to be, with the number that its event has got already or a new one.
@@ -271,8 +271,11 @@ impl<E: ?Sized, F: Format<E>> Sink<E> for Webhook<F> {
                 delivery.save(number);
             }
             (Err(WriteError::Closed), _) => {
-                self.gone.store(true, Ordering::Release);
-                self.closed.store(true, Ordering::Release);
+                self.gone.store(true, Ordering::Relaxed);
+                // Release, with the Acquire above: who is refused since then sees why.
+                if !mutation!("webhook_gone_is_closed") {
+                    self.closed.store(true, Ordering::Release);
+                }
             }
             _ => {}
         }
