@@ -54,7 +54,7 @@ pub struct ExponentialBackoff {
 }
 
 impl Default for ExponentialBackoff {
-    /// Base 0, factor 1 s, at most 20 s: the defaults of docker/go-events.
+    /// Base 0, factor 1 s, at most 20 s: those of an empty configuration of docker/go-events.
     fn default() -> Self {
         Self::new(Duration::ZERO, Duration::from_secs(1), Duration::from_secs(20))
     }
