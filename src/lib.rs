@@ -39,6 +39,14 @@
 //! events keep a [`Ledger`]: `accepted = delivered + dropped + pending`. A close begins at the top and ends with a [`CloseReport`] of
 //! all of them. [`telemetry`] hands the same numbers to the `metrics` crate.
 //!
+//! # Guides
+//!
+//! - [Webhooks, end to end](guide::webhooks)
+//! - [Embedding in a service](guide::service)
+//! - [Writing your own sink](guide::sinks)
+//! - [Coming from go-events](guide::go_events)
+//! - [Operating it](guide::operating)
+//!
 //! # Features
 //!
 //! None is on by default.
@@ -129,6 +137,12 @@ mod name;
 pub mod telemetry;
 // The switch between the real primitives and the models'.
 mod sync;
+
+// For readers.
+
+// How the parts are used together. Documentation only.
+#[cfg(any(doc, doctest))]
+pub mod guide;
 
 // For tests.
 

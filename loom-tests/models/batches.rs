@@ -35,6 +35,7 @@ pub(super) const MODELS: &[Model] = &[
         run: abort_within_a_batch,
         mutations: &[
             mutation("batch_is_quiet_at_its_end"),
+            mutation("batch_asks_before_it_says"),
             mutation("batch_says_where_it_ends"),
             mutation("queue_abort_asks_whether_quiet"),
             mutation("queue_settled_is_quiet"),

@@ -102,8 +102,8 @@ pub(crate) struct Entrance<E, N = ()> {
     pub(crate) intake: Intake<E, N>,
     /// What the drain and evictions have dropped. What was shed is counted by the intake.
     pub(crate) drops: DropCounters,
-    /// Writers that wait for room.
-    line: Arc<WaitList>,
+    /// Writers that wait for room, where there is a bound.
+    line: Option<Arc<WaitList>>,
     overflow: Overflow,
     /// Whether a write that found no room has closed it.
     cut_off: AtomicU8,
@@ -114,7 +114,8 @@ impl<E, N> Entrance<E, N> {
     pub(crate) fn new(bounds: Bounds<E>, clock: &Clock, beside: N) -> Self {
         let overflow = bounds.overflow;
         let intake = Intake::new(bounds, clock, beside);
-        Self { intake, drops: DropCounters::default(), line: Arc::default(), overflow, cut_off: AtomicU8::new(0) }
+        let line = intake.is_limited().then(Arc::default);
+        Self { intake, drops: DropCounters::default(), line, overflow, cut_off: AtomicU8::new(0) }
     }
 
     /// Takes a place, parking in line for it unless on a pool thread. The caller pushes next.
@@ -254,7 +255,9 @@ impl<E, N> Entrance<E, N> {
         if line.until.is_some_and(|until| delivery.now() >= until) {
             return Err(self.full(owner));
         }
-        drop(self.line.register(&mut line.ticket, delivery.waker()));
+        if let Some(waiting) = &self.line {
+            drop(waiting.register(&mut line.ticket, delivery.waker()));
+        }
         // Room, or a close, that came before the registration has woken nobody.
         let is_closed = self.intake.is_closed() && !mutation!("room_line_sees_the_close");
         if (self.lacks_room(event)? && !is_closed) || mutation!("room_line_recheck") {
@@ -330,8 +333,8 @@ impl<E, N> Entrance<E, N> {
             if !mutation!("room_line_fence") {
                 fence(Ordering::SeqCst);
             }
-            if !self.line.is_empty() && !mutation!("room_line_wakes") {
-                self.line.wake(1);
+            if let Some(line) = self.line.as_ref().filter(|line| !line.is_empty() && !mutation!("room_line_wakes")) {
+                line.wake(1);
             }
         }
     }
@@ -339,8 +342,8 @@ impl<E, N> Entrance<E, N> {
     /// Accepts nothing from now on, and tells those in line.
     pub(crate) fn close(&self) {
         self.intake.close();
-        if !mutation!("room_close_wakes") {
-            self.line.wake_all();
+        if let Some(line) = self.line.as_ref().filter(|_| !mutation!("room_close_wakes")) {
+            line.wake_all();
         }
     }
 

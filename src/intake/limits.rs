@@ -10,8 +10,9 @@ use std::time::Instant;
 use crate::clock::Clock;
 use crate::error::{BuildError, Failure, WriteError};
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::mutation;
+use crate::sync::{SegQueue, mutation};
 
+use super::Parcel;
 use super::entrance::{Overflow, Refused};
 
 /// The largest bound: what the words can count.
@@ -77,6 +78,8 @@ pub(super) struct Limits<E> {
     bytes: Option<ByteLimit<E>>,
     /// The clock that stamps.
     clock: Option<Clock>,
+    /// The events that are inside, where each has a note.
+    noted: Option<SegQueue<Parcel<E>>>,
     /// Events that were accepted and dropped without entering, and the bit `CLOSED`.
     shed: AtomicU64,
     /// Those of them of which all is done that their writer has to do. Until then the queue has not ended.
@@ -116,7 +119,9 @@ impl<E> Limits<E> {
         if capacity.is_none() && bytes.is_none() && !stamped {
             return None;
         }
+        let takes_notes = bytes.is_some() || stamped;
         Some(Box::new(Self {
+            noted: takes_notes.then(SegQueue::new),
             capacity: capacity.unwrap_or(u64::MAX),
             bytes: bytes.map(|(max, size)| ByteLimit { max, size, held: AtomicU64::new(0) }),
             clock: stamped.then(|| clock.clone()),
@@ -178,9 +183,8 @@ impl<E> Limits<E> {
         self.release(note.bytes);
     }
 
-    /// Whether each event has a note beside it.
-    pub(super) fn takes_notes(&self) -> bool {
-        self.bytes.is_some() || self.clock.is_some()
+    pub(super) fn noted(&self) -> Option<&SegQueue<Parcel<E>>> {
+        self.noted.as_ref()
     }
 
     /// The note of an event that has taken `bytes` of room.

@@ -53,13 +53,8 @@ const LEFT: u64 = 4;
 pub(crate) struct Intake<E, N = ()> {
     front: CachePadded<Front<E, N>>,
     back: CachePadded<Back>,
-    events: Events<E>,
-}
-
-/// The events that are inside, with a note beside each where one is taken.
-enum Events<E> {
-    Plain(SegQueue<E>),
-    Noted(SegQueue<Parcel<E>>),
+    /// The events that are inside, unless the limits have them, with a note beside each.
+    plain: SegQueue<E>,
 }
 
 /// The writers' line.
@@ -89,13 +84,11 @@ pub(crate) struct Parcel<E> {
 impl<E, N> Intake<E, N> {
     pub(crate) fn new(bounds: Bounds<E>, clock: &Clock, beside: N) -> Self {
         let limits = Limits::new(bounds, clock);
-        let noted = limits.as_ref().is_some_and(|limits| limits.takes_notes());
-        let events = if noted { Events::Noted(SegQueue::new()) } else { Events::Plain(SegQueue::new()) };
         let is_limited = limits.is_some();
         let front = Front { entered: AtomicU64::new(0), limits, beside };
         let zero = AtomicU64::default;
         let back = Back { left: zero(), last: AtomicU64::new(u64::MAX), high_water: zero(), is_limited };
-        Self { front: CachePadded::new(front), back: CachePadded::new(back), events }
+        Self { front: CachePadded::new(front), back: CachePadded::new(back), plain: SegQueue::new() }
     }
 
     /// What lies on the writers' line.
@@ -199,9 +192,9 @@ impl<E, N> Intake<E, N> {
     /// with the one in `RunWord::rest`, or with that of a `WaitList`.
     #[inline]
     pub(crate) fn push(&self, event: E, note: Note) {
-        match &self.events {
-            Events::Plain(events) => events.push(event),
-            Events::Noted(events) => events.push(Parcel { event, note }),
+        match self.limits().and_then(Limits::noted) {
+            None => self.plain.push(event),
+            Some(noted) => noted.push(Parcel { event, note }),
         }
         if !mutation!("queue_push_fence") {
             fence(Ordering::SeqCst);
@@ -209,17 +202,17 @@ impl<E, N> Intake<E, N> {
     }
 
     pub(crate) fn pop(&self) -> Option<Parcel<E>> {
-        match &self.events {
-            Events::Plain(events) => Some(Parcel { event: events.pop()?, note: Note::default() }),
-            Events::Noted(events) => events.pop(),
+        match self.noted() {
+            None => Some(Parcel { event: self.plain.pop()?, note: Note::default() }),
+            Some(noted) => noted.pop(),
         }
     }
 
     /// Whether nothing is there to pop. More may have entered.
     pub(crate) fn is_empty(&self) -> bool {
-        match &self.events {
-            Events::Plain(events) => events.is_empty(),
-            Events::Noted(events) => events.is_empty(),
+        match self.noted() {
+            None => self.plain.is_empty(),
+            Some(noted) => noted.is_empty(),
         }
     }
 
@@ -227,11 +220,19 @@ impl<E, N> Intake<E, N> {
     pub(crate) fn leave(&self, note: Note) {
         // Release: what was done with the event is seen by whoever sees its place free.
         self.back.left.fetch_add(LEFT, Ordering::AcqRel);
-        if self.leaves_room() {
-            if let Some(limits) = self.limits() {
-                limits.release_note(note);
-            }
+        if let Some(limits) = self.limits_behind() {
+            limits.release_note(note);
         }
+    }
+
+    /// The limits, for the drain.
+    fn limits_behind(&self) -> Option<&Limits<E>> {
+        if self.back.is_limited { self.limits() } else { None }
+    }
+
+    /// The events that are inside, where each has a note. For the drain.
+    fn noted(&self) -> Option<&SegQueue<Parcel<E>>> {
+        self.limits_behind().and_then(Limits::noted)
     }
 
     /// The same as [`is_limited`](Self::is_limited), for the drain.
@@ -414,9 +415,9 @@ impl<E, N> Intake<E, N> {
     /// How many are really there to pop.
     #[cfg(feature = "test-util")]
     pub(crate) fn pushed(&self) -> u64 {
-        let pushed = match &self.events {
-            Events::Plain(events) => events.len(),
-            Events::Noted(events) => events.len(),
+        let pushed = match self.noted() {
+            None => self.plain.len(),
+            Some(noted) => noted.len(),
         };
         pushed as u64
     }

@@ -210,7 +210,7 @@ pub(super) fn deliver<E: Send + 'static>(
 ) -> Stop {
     let intake = &mailbox.entrance.intake;
     loop {
-        let batch = &mut drain.batch;
+        let batch = drain.batch.get_or_insert_default();
         while !batch.begun && batch.events.len() < batches.options.max_events {
             let Some(parcel) = intake.pop() else { break };
             batch.push(parcel);
@@ -234,6 +234,10 @@ pub(super) fn deliver<E: Send + 'static>(
         }
         let inside = batch.inside();
         let tried = attempts(&batch.journey);
+        // Before it says where the batch ends: a closer that has aborted meanwhile would count these as in flight, though they will not be offered.
+        if intake.is_aborted() && !mutation!("batch_asks_before_it_says") {
+            return abandon(mailbox, drain);
+        }
         if !mutation!("batch_says_where_it_ends") {
             // Relaxed: the step of `left` that begins the offer releases it.
             batches.end.store(intake.left() + inside as u64, Ordering::Relaxed);
@@ -246,8 +250,8 @@ pub(super) fn deliver<E: Send + 'static>(
             Fate::NotReady(until, journey) => {
                 pace.stop_waiting(attempts(&journey) > tried);
                 settle_taken(mailbox, drain, &journey);
-                drain.batch.begun = true;
-                drain.batch.journey = journey;
+                let batch = drain.batch.get_or_insert_default();
+                (batch.begun, batch.journey) = (true, journey);
                 if sealed && !mutation!("batch_held_is_quiet") {
                     intake.end_offer();
                 }
@@ -284,7 +288,7 @@ fn offer<E: Send + 'static>(
     drain: &mut Drain<E>,
     how: Option<Shutdown>,
 ) -> Fate {
-    let batch = &mut drain.batch;
+    let batch = drain.batch.get_or_insert_default();
     let journey = std::mem::take(&mut batch.journey);
     if drain.destination_closed && !mutation!("batch_offers_nothing_to_a_closed_sink") {
         return Fate::All(Some(DropReason::DestinationClosed), 0, journey);
@@ -331,7 +335,7 @@ fn settle<E: Send + 'static>(
     sealed: bool,
     fate: impl Fn(usize) -> (Option<DropReason>, Circumstances),
 ) {
-    let (parcels, _) = drain.batch.take();
+    let (parcels, _) = drain.batch.get_or_insert_default().take();
     let last = parcels.last().map(|(place, _)| *place);
     if sealed && last.is_none() && !mutation!("batch_that_has_left_is_quiet") {
         mailbox.entrance.intake.end_offer();
@@ -353,10 +357,10 @@ fn settle<E: Send + 'static>(
 
 /// The batch goes on, or ends without an answer for each event. Those that the sink had taken when it last told have been delivered all the same.
 fn settle_taken<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, journey: &Journey) {
-    let events = drain.batch.events.len();
+    let events = drain.batch.get_or_insert_default().events.len();
     let told = journey.history().and_then(|history| BatchError::of(&history.last_error, events));
     for (place, _) in told.unwrap_or_default().iter().enumerate().filter(|(_, outcome)| outcome.is_ok()) {
-        if let Some(note) = drain.batch.leave_early(place) {
+        if let Some(note) = drain.batch.get_or_insert_default().leave_early(place) {
             drain.delivered += 1;
             mailbox.settle(None, note, false);
         }
@@ -366,7 +370,8 @@ fn settle_taken<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, j
 impl<E: Send + 'static> Mailbox<E> {
     /// Gives up what is in the batch.
     pub(super) fn abandon_batch(&self, drain: &mut Drain<E>) {
-        let (parcels, journey) = drain.batch.take();
+        let Some(mut batch) = drain.batch.take() else { return };
+        let (parcels, journey) = batch.take();
         let history = contain(|| journey.into_history()).flatten();
         for (_, parcel) in parcels {
             let what = Circumstances { history: history.clone(), ..Circumstances::default() };

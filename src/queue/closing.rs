@@ -50,7 +50,7 @@ impl Closing {
 impl<E: Send + 'static> Mailbox<E> {
     /// How the mailbox is closing, if it is. A deadline that has passed is an abort.
     pub(super) fn how(&self) -> Option<Shutdown> {
-        let how = lock(&self.closing.state).how;
+        let how = lock(&self.begun_closing()?.state).how;
         how.map(|how| self.effective(how))
     }
 
@@ -64,7 +64,7 @@ impl<E: Send + 'static> Mailbox<E> {
     /// Accepts nothing any more, and closes at least as strictly as `how` says.
     pub(super) fn begin_close(&self, how: Shutdown) {
         let (before, now) = {
-            let mut closing = lock(&self.closing.state);
+            let mut closing = lock(&self.closing().state);
             let before = closing.how;
             let now = before.map_or(how, |before| before.escalate(how));
             closing.how = Some(now);
@@ -87,14 +87,14 @@ impl<E: Send + 'static> Mailbox<E> {
         self.begin_close(self.effective(how));
         {
             // Registered under the lock that the report is put in under: either it is there, or this waker is woken.
-            let closing = lock(&self.closing.state);
+            let closing = lock(&self.closing().state);
             if let Some(report) = &closing.report {
                 return Poll::Ready(Ok(report.clone()));
             }
             if mutation!("queue_closer_registers_late") {
                 drop(closing);
             }
-            self.closing.closers.register(waker);
+            self.closing().closers.register(waker);
         }
         if Asking::has(self.id) && !mutation!("cycle_is_seen") {
             return Poll::Ready(Err(CloseError::Cycle(CloseReport::new())));
@@ -134,7 +134,7 @@ impl<E: Send + 'static> Mailbox<E> {
     /// Ends on the closer's thread, without a worker: all of them may be blocked.
     fn abort(&self) -> Poll<Result<CloseReport, CloseError>> {
         // One closer at a time; the others are woken when it has ended.
-        let aborting = self.closing.aborting.try_lock();
+        let aborting = self.closing().aborting.try_lock();
         if aborting.is_err() && !mutation!("queue_one_closer_aborts") {
             return Poll::Pending;
         }
@@ -190,7 +190,7 @@ impl<E: Send + 'static> Mailbox<E> {
 
     /// Keeps the report, unless there is one already, and wakes the closers.
     fn end(&self, destination: Result<CloseReport, CloseError>, ledger: Ledger) -> CloseReport {
-        let mut closing = lock(&self.closing.state);
+        let mut closing = lock(&self.closing().state);
         let is_first = closing.report.is_none();
         let report = closing.report.get_or_insert_with(|| {
             let mut report = CloseReport::new();
@@ -204,13 +204,13 @@ impl<E: Send + 'static> Mailbox<E> {
             self.limits.close.closed(&self.name, &ledger);
         }
         if !mutation!("queue_end_wakes_closers") {
-            self.closing.wake_closers();
+            self.closing().wake_closers();
         }
         report
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        lock(&self.closing.state).report.is_some()
+        self.begun_closing().is_some_and(|closing| lock(&closing.state).report.is_some())
     }
 }
 

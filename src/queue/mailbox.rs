@@ -3,7 +3,7 @@
 //! **Locks.** `drain` is held by whoever has the turn, for as long as the turn. `closing` is held for a few instructions, never while a sink is
 //! called. Writers take neither.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Wake, Waker};
 use std::time::Instant;
 
@@ -33,14 +33,15 @@ pub(super) struct Mailbox<E: Send> {
     pub(super) id: SinkId,
     pub(super) name: Name,
     pub(super) entrance: Entrance<E, Ready>,
-    pub(super) dead_letters: Option<DeadLetters<E>>,
+    pub(super) dead_letters: Option<Box<DeadLetters<E>>>,
     pub(super) timing: Timing,
     pub(super) limits: Limits,
     pub(super) drain: Mutex<Drain<E>>,
-    pub(super) closing: Closing,
+    /// Made when it begins to close.
+    closing: OnceLock<Box<Closing>>,
     pub(super) sink: Box<dyn Sink<E>>,
     /// Where it delivers batches: the same sink for them.
-    pub(super) batches: Option<Batches<E>>,
+    pub(super) batches: Option<Box<Batches<E>>>,
     pub(super) waker: Waker,
     this: Weak<Self>,
     registration: Registration,
@@ -58,9 +59,9 @@ pub(super) struct Limits {
 /// What only the one who has the turn touches.
 pub(super) struct Drain<E> {
     /// The event that was not taken yet.
-    pub(super) held: Option<Held<E>>,
+    pub(super) held: Option<Box<Held<E>>>,
     /// The events that are to be offered together, where there are batches.
-    pub(super) batch: Gathered<E>,
+    pub(super) batch: Option<Box<Gathered<E>>>,
     /// The time that the pool's timer was last set to.
     timer: Option<Instant>,
     /// The destination answered that it is closed.
@@ -72,8 +73,7 @@ pub(super) struct Drain<E> {
 
 impl<E> Default for Drain<E> {
     fn default() -> Self {
-        let batch = Gathered::default();
-        Self { held: None, batch, timer: None, destination_closed: false, delivered: 0, mark: None }
+        Self { held: None, batch: None, timer: None, destination_closed: false, delivered: 0, mark: None }
     }
 }
 
@@ -81,7 +81,7 @@ impl<E> Default for Drain<E> {
 impl<E> Drain<E> {
     /// Events that were popped and have not left.
     fn inside(&self) -> u64 {
-        u64::from(self.held.is_some()) + self.batch.inside() as u64
+        u64::from(self.held.is_some()) + self.batch.as_ref().map_or(0, |batch| batch.inside() as u64)
     }
 }
 
@@ -121,13 +121,13 @@ impl<E: Send + 'static> Mailbox<E> {
             id,
             name,
             entrance,
-            dead_letters,
+            dead_letters: dead_letters.map(Box::new),
             timing: Timing::default(),
             limits: Limits::default(),
             drain: Mutex::default(),
-            closing: Closing::default(),
+            closing: OnceLock::new(),
             sink,
-            batches,
+            batches: batches.map(Box::new),
             waker: Arc::new(WakeMailbox(this.clone())).into(),
             this: this.clone(),
             registration: register(this.clone()),
@@ -258,7 +258,8 @@ impl<E: Send + 'static> Mailbox<E> {
 
     /// Gives up every event that is there.
     pub(super) fn abandon(&self, drain: &mut Drain<E>) {
-        if let Some(Held { parcel, journey }) = drain.held.take() {
+        if let Some(held) = drain.held.take() {
+            let Held { parcel, journey } = *held;
             let history = contain(|| journey.into_history()).flatten();
             self.lose(parcel, DropReason::Abandoned, Circumstances { history, ..Circumstances::default() }, false);
         }
@@ -290,6 +291,15 @@ impl<E: Send + 'static> Mailbox<E> {
 }
 
 impl<E: Send> Mailbox<E> {
+    pub(super) fn closing(&self) -> &Closing {
+        self.closing.get_or_init(Box::default)
+    }
+
+    /// The same if it has begun to close.
+    pub(super) fn begun_closing(&self) -> Option<&Closing> {
+        self.closing.get().map(|closing| &**closing)
+    }
+
     #[inline]
     pub(super) fn ready(&self) -> &Ready {
         self.entrance.intake.beside()
@@ -405,7 +415,7 @@ impl<E: Send> Mailbox<E> {
         };
         let books = self.entrance.books(held, Some(delivered));
         books.check_at_end().map_err(|what| format!("queue {} at its end: {what}: {books:?}", self.name))?;
-        let reported = self.closing.reported(self.id);
+        let reported = self.closing().reported(self.id);
         let Some(reported) = reported else { return Ok(()) };
         let ledger = self.ledger();
         let late = ledger.delivered.checked_sub(reported.delivered);
@@ -467,7 +477,7 @@ impl<E: Send + 'static> Wake for WakeMailbox<E> {
             let from_its_turn = block::is_turn_of(&mailbox.waker) && !mutation!("queue_own_turn_ends_itself");
             let is_quiet = intake.is_quiet() || mutation!("queue_wake_in_an_offer");
             if intake.is_aborted() && !(is_quiet && from_its_turn) && !mutation!("queue_wake_reaches_closers") {
-                mailbox.closing.wake_closers();
+                mailbox.closing().wake_closers();
             }
         }
     }

@@ -329,7 +329,7 @@ impl<E: Send + 'static> Queue<E> {
     /// Dead letters that their queue did not take, since it was full or closed. Their events are gone; each is counted as dropped for its reason too.
     #[must_use]
     pub fn dead_letters_lost(&self) -> u64 {
-        self.mailbox.dead_letters.as_ref().map_or(0, crate::dead_letter::DeadLetters::lost)
+        self.mailbox.dead_letters.as_ref().map_or(0, |letters| letters.lost())
     }
 }
 

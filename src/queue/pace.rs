@@ -13,7 +13,7 @@
 //! A write knows nothing of all this. With `--cfg sinkworks_bare` nothing is measured: for `ci/telemetry-cost.sh`, which compares.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LazyLock, TryLockError};
+use std::sync::{LazyLock, OnceLock, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::mailbox::Drain;
@@ -42,10 +42,16 @@ static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// What was measured, for the metrics. Written by whoever has the turn.
 #[derive(Default)]
 pub(super) struct Timing {
-    wait: Histogram,
-    write: Histogram,
     /// Microseconds after `EPOCH`, from 1; 0 before the first.
     last_delivery: AtomicU64,
+    /// Made with the first measurement: a queue without events needs no room for any.
+    measured: OnceLock<Box<Measured>>,
+}
+
+#[derive(Default)]
+struct Measured {
+    wait: Histogram,
+    write: Histogram,
     /// The last one that somebody has read, and its Unix time in seconds, which stays the same.
     told_delivery: std::sync::Mutex<(u64, f64)>,
     /// The mark of somebody who has read the metrics.
@@ -64,7 +70,8 @@ impl Timing {
     /// In seconds of Unix time; 0 before the first.
     fn last_delivery(&self, clock: &Clock) -> f64 {
         let last = self.last_delivery.load(Ordering::Relaxed);
-        let mut told = self.told_delivery.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Some(measured) = self.measured.get() else { return 0.0 };
+        let mut told = measured.told_delivery.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let micros = match last.checked_sub(1) {
             Some(micros) if told.0 != last => micros,
             _ => return told.1,
@@ -75,17 +82,21 @@ impl Timing {
         told.1
     }
 
+    fn measured(&self) -> &Measured {
+        self.measured.get_or_init(Box::default)
+    }
+
     /// Sets a mark for the newest of events that wait for a turn, or in one. Where the turn has one already, it is not used.
     pub(super) fn note_waiting(&self, entered: u64, clock: &Clock) {
         if MEASURES {
-            let mut noted = self.noted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut noted = self.measured().noted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             noted.get_or_insert_with(|| Mark { newest: entered, since: clock.now() });
         }
     }
 
     /// The mark that was noted, if its event is still there.
     fn take_noted(&self, gone: u64) -> Option<Mark> {
-        let mut noted = match self.noted.try_lock() {
+        let mut noted = match self.measured.get()?.noted.try_lock() {
             Ok(noted) => noted,
             Err(TryLockError::Poisoned(noted)) => noted.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
@@ -94,8 +105,10 @@ impl Timing {
     }
 
     pub(super) fn observe(&self, out: &mut Observations, name: &Name, clock: &Clock) {
-        out.histogram(&names::QUEUE_WAIT, name, &self.wait);
-        out.histogram(&names::WRITE_DURATION, name, &self.write);
+        let none = Histogram::default();
+        let (wait, write) = self.measured.get().map_or((&none, &none), |measured| (&measured.wait, &measured.write));
+        out.histogram(&names::QUEUE_WAIT, name, wait);
+        out.histogram(&names::WRITE_DURATION, name, write);
         out.latest(&names::QUEUE_LAST_DELIVERY, name, self.last_delivery(clock));
     }
 }
@@ -182,10 +195,10 @@ impl<'m> Pace<'m> {
         self.latest = now;
         // A destination that has closed is not asked any more.
         if let Some(since) = self.timed.take().filter(|_| !drain.destination_closed) {
-            self.timing.write.record(now.saturating_duration_since(since));
+            self.timing.measured().write.record(now.saturating_duration_since(since));
         }
         if let Some(mark) = drain.mark.take_if(|_| self.served == self.marked) {
-            self.timing.wait.record(now.saturating_duration_since(mark.since));
+            self.timing.measured().wait.record(now.saturating_duration_since(mark.since));
             self.marked = u32::MAX;
         }
         self.timed = (self.served % TIMED == 0).then_some(now);
@@ -205,10 +218,10 @@ impl<'m> Pace<'m> {
             let now = self.clock.now();
             self.latest = now;
             if let Some(since) = self.timed.take().filter(|_| !drain.destination_closed) {
-                self.timing.write.record(now.saturating_duration_since(since));
+                self.timing.measured().write.record(now.saturating_duration_since(since));
             }
             if let Some(mark) = drain.mark.take_if(|_| self.served >= self.marked) {
-                self.timing.wait.record(now.saturating_duration_since(mark.since));
+                self.timing.measured().wait.record(now.saturating_duration_since(mark.since));
                 self.marked = u32::MAX;
             }
         }
@@ -218,7 +231,7 @@ impl<'m> Pace<'m> {
     /// The event waits: the destination, or a stage on the way to it, was not ready. If an attempt was `made` before, that took its time.
     pub(super) fn stop_waiting(&mut self, made: bool) {
         if let Some(since) = self.timed.take().filter(|_| made) {
-            self.timing.write.record(self.clock.now().saturating_duration_since(since));
+            self.timing.measured().write.record(self.clock.now().saturating_duration_since(since));
         }
     }
 

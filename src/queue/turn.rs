@@ -83,7 +83,7 @@ fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, pace: 
             }
         } else {
             let (parcel, journey) = match drain.held.take() {
-                Some(Held { parcel, journey }) => (parcel, journey),
+                Some(held) => (held.parcel, held.journey),
                 None => match intake.pop() {
                     Some(parcel) => (parcel, Journey::default()),
                     None => return Stop::Empty,
@@ -91,7 +91,7 @@ fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, pace: 
             };
             // Only a closed queue says when it offers: an abort is a close.
             if sealed && !intake.begin_offer() && !mutation!("queue_offer_sees_abort") {
-                drain.held = Some(Held { parcel, journey });
+                drain.held = Some(Box::new(Held { parcel, journey }));
                 return abandon(mailbox, drain);
             }
             let tried = attempts(&journey);
@@ -103,7 +103,7 @@ fn deliver<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, pace: 
             Offer::Dropped(reason, what) => mailbox.lose(parcel, reason, what, sealed),
             Offer::NotReady(until, journey) => {
                 pace.stop_waiting(attempts(&journey) > tried);
-                drain.held = Some(Held { parcel, journey });
+                drain.held = Some(Box::new(Held { parcel, journey }));
                 if sealed && !mutation!("queue_held_is_quiet") {
                     intake.end_offer();
                 }

@@ -20,9 +20,10 @@
 use std::borrow::Borrow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use super::bounded::Bounded;
 use super::malformed::{Malformed, text};
 use super::{EncodeError, Format, Message};
 
@@ -234,47 +235,12 @@ impl<'de> Visitor<'de> for Parse {
         while let Some(name) = map.next_key::<String>()? {
             if name == "events" {
                 // The last one counts, as in Go.
-                events = Some(map.next_value_seed(Events { max_events: self.max_events })?);
+                events = Some(map.next_value_seed(Bounded::new(self.max_events))?);
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
         }
         Ok(events)
-    }
-}
-
-struct Events {
-    max_events: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for Events {
-    type Value = Option<Vec<Event>>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Events {
-    type Value = Option<Vec<Event>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of events")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut events = Vec::new();
-        while events.len() < self.max_events {
-            match seq.next_element()? {
-                Some(event) => events.push(event),
-                None => return Ok(Some(events)),
-            }
-        }
-        let mut is_over = false;
-        while seq.next_element::<IgnoredAny>()?.is_some() {
-            is_over = true;
-        }
-        Ok((!is_over).then_some(events))
     }
 }
 

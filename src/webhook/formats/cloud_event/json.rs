@@ -4,11 +4,12 @@ use std::fmt;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::super::bounded::Bounded;
 use super::super::is_json;
 use super::super::malformed::{ParseError, text};
 use super::{Attribute, CloudEvent, Data, InvalidEvent, MAX_ATTRIBUTES};
@@ -73,7 +74,7 @@ impl CloudEvent {
     /// As [`from_json`](Self::from_json), with the place of the event in the batch, and [`ParseError::TooMany`].
     pub fn from_json_batch(body: &[u8], max_events: usize) -> Result<Vec<Self>, ParseError> {
         let mut deserializer = serde_json::Deserializer::from_str(text(body)?);
-        let batch = Batch { max_events }.deserialize(&mut deserializer)?;
+        let batch = Bounded::<Members>::new(max_events).deserialize(&mut deserializer)?;
         deserializer.end()?;
         let batch = batch.ok_or(ParseError::TooMany { max: max_events })?;
         let events = batch.into_iter().enumerate();
@@ -108,42 +109,6 @@ impl<'de> Deserialize<'de> for Members {
             }
         }
         deserializer.deserialize_map(Object)
-    }
-}
-
-/// Reads an array of objects. `None` where there are too many.
-struct Batch {
-    max_events: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for Batch {
-    type Value = Option<Vec<Members>>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Batch {
-    type Value = Option<Vec<Members>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of objects")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut events = Vec::new();
-        while events.len() < self.max_events {
-            match seq.next_element()? {
-                Some(event) => events.push(event),
-                None => return Ok(Some(events)),
-            }
-        }
-        let mut is_over = false;
-        while seq.next_element::<IgnoredAny>()?.is_some() {
-            is_over = true;
-        }
-        Ok((!is_over).then_some(events))
     }
 }
 
