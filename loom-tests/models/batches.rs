@@ -8,9 +8,10 @@ use std::time::Duration;
 use super::aborts::{Ringing, Steady, abort_exactly, work};
 use super::queue::{Bell, close};
 use super::{Model, mutation};
+use crate::batch::BatchError;
 use crate::clock::{Clock, saturating_add};
 use crate::delivery::Delivery;
-use crate::error::{CloseError, Wait, WriteError};
+use crate::error::{CloseError, Failure, Wait, WriteError};
 use crate::pool::Pool;
 use crate::queue::{Batching, Queue};
 use crate::shutdown::{CloseReport, Shutdown};
@@ -45,6 +46,12 @@ pub(super) const MODELS: &[Model] = &[
         preemptions: Some(2),
         run: abort_after_a_hold,
         mutations: &[mutation("batch_held_is_quiet"), mutation("queue_offer_is_not_quiet")],
+    },
+    Model {
+        name: "batch_abort_after_one_that_has_left",
+        preemptions: Some(2),
+        run: abort_after_one_that_has_left,
+        mutations: &[mutation("batch_that_has_left_is_quiet")],
     },
 ];
 
@@ -120,6 +127,54 @@ fn abort_after_a_hold() {
     pool.work_once();
     assert_eq!(queue.ledger().pending, 2);
     // Wakes it, as the sink would.
+    assert!(queue.poll_close(never, &nobody).is_pending());
+    let worker = work(&pool);
+    abort_exactly(&queue, &pool, worker, &delivered);
+}
+
+/// Takes one event of a batch at a time, and tells which; then says yes to the batch.
+struct OneAtATime {
+    offers: AtomicU64,
+    delivered: Arc<AtomicU64>,
+}
+
+impl Sink<[u32]> for OneAtATime {
+    fn try_write(&self, events: &[u32], delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
+        let taken = self.offers.fetch_add(1, Ordering::Relaxed);
+        if taken >= 2 {
+            // Of the first batch there is nothing left.
+            self.delivered.fetch_add(if taken == 2 { 0 } else { events.len() as u64 }, Ordering::Relaxed);
+            return Ok(());
+        }
+        let outcome = |place| if place == taken { Ok(()) } else { Err(Failure::transient("not yet")) };
+        if let Err(WriteError::Failed(failure)) = BatchError::check((0..events.len() as u64).map(outcome).collect()) {
+            delivery.record(&failure);
+        }
+        self.delivered.fetch_add(1, Ordering::Relaxed);
+        Err(WriteError::NotReady(Wait { until: None }))
+    }
+
+    fn poll_close(&self, _: Shutdown, _: &Waker) -> Poll<Result<CloseReport, CloseError>> {
+        Poll::Ready(Ok(CloseReport::new()))
+    }
+}
+
+/// All events of a batch have left before it is taken, one after the other; the abort meets the turn that learns it, and goes on with the next batch.
+fn abort_after_one_that_has_left() {
+    let pool = Pool::for_model(1, Clock::system());
+    let delivered = Arc::new(AtomicU64::new(0));
+    let sink = OneAtATime { offers: AtomicU64::new(0), delivered: delivered.clone() };
+    let batching = Batching::new(2, Duration::ZERO);
+    let queue = Queue::batching(sink, batching).name("model").pool(&pool).build().unwrap();
+    (0..3).for_each(|event| queue.send(event).unwrap());
+    let never = Shutdown::Until(saturating_add(now(), Duration::MAX));
+    let nobody = Waker::from(Arc::new(Bell::default()));
+    // Each wakes it, as the sink would.
+    for left in 1..=2 {
+        assert!(queue.poll_close(never, &nobody).is_pending());
+        pool.work_once();
+        assert_eq!(queue.ledger().delivered, left);
+    }
     assert!(queue.poll_close(never, &nobody).is_pending());
     let worker = work(&pool);
     abort_exactly(&queue, &pool, worker, &delivered);

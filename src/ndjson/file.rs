@@ -25,6 +25,7 @@ use crate::ledger::{DropReason, Ledger};
 use crate::name::Name;
 use crate::shutdown::{CloseReport, ComponentReport, Shutdown};
 use crate::sink::{Sink, SinkId};
+use crate::sync::mutation;
 use crate::telemetry::Topology;
 
 /// Appends events to a file, a line each. See the [module](crate::ndjson) for what is promised of a line.
@@ -277,7 +278,7 @@ impl Inner {
 
     /// Lets go of the old file, if that has been asked for. Its lines are written to it before.
     fn change_files(&self, state: &mut State) -> Result<(), Failure> {
-        if self.reopen.load(Ordering::Relaxed) {
+        if self.reopen.load(Ordering::Relaxed) && !mutation!("file_sees_the_wish_to_reopen") {
             self.flush_buffer(state)?;
             // Only now, so that a failed flush leaves the wish. Acquire, with the Release of the wish, and a swap, not a store: the file is opened after the last wish that this takes back.
             self.reopen.swap(false, Ordering::Acquire);

@@ -15,11 +15,8 @@ impl RetryStrategy for FailFast {
 
     fn proceed(&self, permit: &mut Permit, delivery: &Delivery<'_>) -> Proceed {
         match self.0.proceed(permit, delivery) {
-            Proceed::Wait(_) => {
-                // Its place among the held goes to another.
-                *permit = Permit::default();
-                Proceed::GiveUp
-            }
+            // With what is kept of the event its place among the held goes, to another.
+            Proceed::Wait(_) => Proceed::GiveUp,
             answer => answer,
         }
     }
