@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
 use clap::builder::RangedU64ValueParser;
+use clap::{Parser, Subcommand};
 
 /// Relays NDJSON, a line an event, to webhooks and to a file. Without any argument it runs a demonstration.
 ///
@@ -19,8 +19,10 @@ use clap::builder::RangedU64ValueParser;
 /// Exit status: 0 if every event was delivered everywhere; 1 if some were lost, or the input failed, or --strict stopped; 2 if
 /// the arguments cannot be used, and then nothing was sent; 130 after Ctrl-C.
 #[derive(Debug, Parser)]
-#[command(name = "relay", verbatim_doc_comment)]
+#[command(name = "relay", verbatim_doc_comment, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
     /// Where the events come from; - is the standard input
     #[arg(long, value_name = "FILE|-", default_value = "-")]
     pub(crate) input: PathBuf,
@@ -55,6 +57,15 @@ pub(crate) struct Args {
     /// For how many milliseconds it is left alone before one post tries it again
     #[arg(long, value_name = "MS", default_value = "1000", value_parser = RangedU64ValueParser::<u64>::new().range(1..=86_400_000))]
     pub(crate) backoff_ms: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check a file of endpoints: says each line that is wrong and why, and sends nothing. Exit status: 0, or 2 if something is wrong
+    Check {
+        /// The file, in TOML
+        file: PathBuf,
+    },
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

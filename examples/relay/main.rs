@@ -8,6 +8,7 @@
 
 mod account;
 mod cli;
+mod config;
 mod demo;
 mod event;
 mod input;
@@ -34,5 +35,8 @@ const INTERRUPTED: u8 = 130;
 fn main() -> ExitCode {
     let is_bare = std::env::args_os().len() <= 1;
     let args = cli::Args::parse();
+    if let Some(cli::Command::Check { file }) = &args.command {
+        return config::main(file);
+    }
     if is_bare || args.demo { demo::main(&args) } else { tool::main(&args) }
 }

@@ -1,6 +1,7 @@
 //! The example `relay` as a process: what it says, what it delivers, and with which status it ends.
 
-#[path = "common/receiver.rs"]
+mod check;
+#[path = "../common/receiver.rs"]
 #[allow(dead_code, reason = "the webhook's tests use the rest")]
 mod receiver;
 
