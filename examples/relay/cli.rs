@@ -32,8 +32,23 @@ pub(crate) struct Args {
     /// Append each event to this file, a line an event
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// Take events that are posted to /events at this address, and deliver them to the endpoints of --config
+    #[arg(long, value_name = "ADDR", requires = "config", conflicts_with_all = ["input", "to", "out", "rate", "strict", "threshold", "backoff_ms"])]
+    pub(crate) listen: Option<String>,
+    /// The file of endpoints, in TOML
+    #[arg(long, value_name = "FILE", requires = "listen")]
+    pub(crate) config: Option<PathBuf>,
+    /// With --listen: how many connections there may be at a time; others are answered with 503
+    #[arg(long, value_name = "N", default_value = "128", requires = "listen", value_parser = RangedU64ValueParser::<u32>::new().range(1..=10_000))]
+    pub(crate) connections: u32,
+    /// With --listen: the largest body of a request
+    #[arg(long, value_name = "BYTES", default_value = "1048576", requires = "listen", value_parser = RangedU64ValueParser::<u32>::new().range(1..=16 << 20))]
+    pub(crate) max_body: u32,
+    /// With --listen: how long a request may take until it has arrived, and a connection be silent
+    #[arg(long, value_name = "SECONDS", default_value = "30", requires = "listen", value_parser = some_seconds)]
+    pub(crate) request_time: Duration,
     /// Run the demonstration, as without any argument
-    #[arg(long, conflicts_with_all = ["input", "to", "out", "rate", "strict", "grace", "threshold", "backoff_ms"])]
+    #[arg(long, conflicts_with_all = ["input", "to", "out", "rate", "strict", "grace", "threshold", "backoff_ms", "listen"])]
     pub(crate) demo: bool,
     /// Let the demonstration end so much later, for a look at its metrics
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds, requires = "demo")]
@@ -66,6 +81,11 @@ pub(crate) enum Command {
         /// The file, in TOML
         file: PathBuf,
     },
+}
+
+fn some_seconds(text: &str) -> Result<Duration, String> {
+    let time = seconds(text)?;
+    if time.is_zero() || time > Duration::from_secs(86_400) { Err("not within a day".to_owned()) } else { Ok(time) }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

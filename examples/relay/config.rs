@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde::Deserialize;
+use sinkworks::webhook::formats::cloud_event::CloudEvent;
 use sinkworks::webhook::signature::{Secret, Signer};
 use sinkworks::webhook::{AddressPolicy, Webhook, WebhookError};
 use sinkworks::{Breaker, Overflow};
@@ -25,12 +26,14 @@ pub(crate) struct Config {
 }
 
 /// One endpoint, checked.
-#[allow(dead_code, reason = "the listening relay, which reads the rest, comes next")]
 pub(crate) struct Endpoint {
     pub(crate) name: String,
     pub(crate) url: String,
     pub(crate) signer: Option<Signer>,
     pub(crate) format: FormatName,
+    /// The `source` and the `type` of what is no `CloudEvent` and is sent as one.
+    pub(crate) source: String,
+    pub(crate) kind: String,
     pub(crate) filter: Option<Filter>,
     pub(crate) required: bool,
     pub(crate) addresses: AddressPolicy,
@@ -56,7 +59,6 @@ impl fmt::Debug for Endpoint {
 }
 
 /// Lets an event pass that has one of these values at a place.
-#[allow(dead_code, reason = "as above")]
 #[derive(Debug, Clone)]
 pub(crate) struct Filter {
     /// A JSON pointer (RFC 6901).
@@ -152,6 +154,9 @@ struct Table {
     secret: Option<Spanned<Secrets>>,
     #[serde(default)]
     format: FormatName,
+    source: Option<Spanned<String>>,
+    #[serde(rename = "type")]
+    kind: Option<Spanned<String>>,
     filter: Option<FilterTable>,
     #[serde(default = "yes")]
     required: bool,
@@ -267,8 +272,22 @@ impl Check<'_> {
     }
 
     fn endpoint(&mut self, table: Table, names: &mut HashSet<String>) -> Endpoint {
-        let Table { name, url, secret, format, filter, required, allow, deny, timeout_ms, queue, retry, breaker } =
-            table;
+        let Table {
+            name,
+            url,
+            secret,
+            format,
+            source,
+            kind,
+            filter,
+            required,
+            allow,
+            deny,
+            timeout_ms,
+            queue,
+            retry,
+            breaker,
+        } = table;
         // What the library takes for a name, it takes for every component's.
         if let Err(error) = Breaker::builder().name(name.get_ref()).build() {
             self.problem(name.span(), error);
@@ -280,6 +299,8 @@ impl Check<'_> {
             let hint = if matches!(error, WebhookError::Address(_)) { "; allow = […] names what may be" } else { "" };
             self.problem(url.span(), format!("url: {error}{hint}"));
         }
+        let source = self.attribute(source, "/relay", |source| CloudEvent::new("id", source, "type"));
+        let kind = self.attribute(kind, "relay.event", |kind| CloudEvent::new("id", "source", kind));
         let default = if required { OverflowName::Reject } else { OverflowName::DropNewest };
         let overflow = queue.overflow.as_ref().map_or(default, |given| *given.get_ref());
         if let Some(given) = queue.overflow.as_ref().filter(|_| required && overflow != OverflowName::Reject) {
@@ -308,9 +329,19 @@ impl Check<'_> {
             name: name.into_inner(),
             url: url.into_inner(),
             format,
+            source,
+            kind,
             required,
             addresses,
         }
+    }
+
+    fn attribute(&mut self, given: Option<Spanned<String>>, default: &str, event: fn(&str) -> CloudEvent) -> String {
+        let Some(given) = given else { return default.to_owned() };
+        if let Err(error) = event(given.get_ref()).validate() {
+            self.problem(given.span(), error);
+        }
+        given.into_inner()
     }
 
     fn addresses(&mut self, allow: &[Spanned<String>], deny: &[Spanned<String>]) -> AddressPolicy {

@@ -10,13 +10,18 @@ mod account;
 mod cli;
 mod config;
 mod demo;
+mod endpoints;
 mod event;
+mod http;
 mod input;
+mod listen;
 mod ndjson;
 mod pace;
 mod pipeline;
+mod posted;
 mod progress;
 mod receiver;
+mod relayed;
 mod run;
 mod tool;
 mod watched;
@@ -37,6 +42,9 @@ fn main() -> ExitCode {
     let args = cli::Args::parse();
     if let Some(cli::Command::Check { file }) = &args.command {
         return config::main(file);
+    }
+    if let (Some(address), Some(file)) = (&args.listen, &args.config) {
+        return listen::main(&args, address, file);
     }
     if is_bare || args.demo { demo::main(&args) } else { tool::main(&args) }
 }

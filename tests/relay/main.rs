@@ -1,6 +1,8 @@
 //! The example `relay` as a process: what it says, what it delivers, and with which status it ends.
 
 mod check;
+#[cfg(unix)]
+mod listen;
 #[path = "../common/receiver.rs"]
 #[allow(dead_code, reason = "the webhook's tests use the rest")]
 mod receiver;

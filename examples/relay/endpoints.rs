@@ -1,0 +1,122 @@
+//! The endpoints of a file as a pipeline, and the door in front of it: a request's events are all taken, or none of them is.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sinkworks::webhook::Webhook;
+use sinkworks::{Breaker, Broadcaster, ExponentialBackoff, Filter, Overflow, Queue, RetryLimit, RetryStrategy, Sink};
+
+use crate::config::Endpoint;
+use crate::pipeline::{self, Branch};
+use crate::relayed::{AsEndpointWants, Shared};
+
+/// The largest body that is sent: an event that came in within the largest request fits, however it is wrapped.
+const MAX_BODY: usize = 64 << 20;
+
+pub(crate) struct Endpoints {
+    pub(crate) specs: Vec<Endpoint>,
+    pub(crate) broadcaster: Arc<Broadcaster<Shared>>,
+    pub(crate) branches: Vec<Branch>,
+    queues: Vec<Queue<Shared>>,
+    /// One request at a time: whoever has it has the room that it has seen.
+    door: Mutex<()>,
+}
+
+/// Why a request's events were not taken. None of them was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The named endpoint's queue has no room now.
+    Full(String),
+    /// They would not fit into the named endpoint's queue if it were empty.
+    TooMuch(String),
+    /// The named endpoint takes nothing any more.
+    Gone(String),
+    /// The relay is closing.
+    Closing,
+}
+
+impl Endpoints {
+    /// Builds the pipeline. Where the writer shall wait for room, `blocking`, no queue refuses or drops for want of it.
+    pub(crate) fn build(specs: Vec<Endpoint>, blocking: bool) -> Result<Self, String> {
+        let (broadcaster, mut branches, mut queues) = (Broadcaster::new(), Vec::new(), Vec::new());
+        for (index, spec) in specs.iter().enumerate() {
+            let (queue, branch) = build(spec, blocking).map_err(|error| format!("{}: {error}", spec.name))?;
+            let filter = Filter::new(queue.clone(), move |event: &Shared| event.is_for(index));
+            let added = if spec.required {
+                broadcaster.add_required(filter).map(drop)
+            } else {
+                broadcaster.add(filter).map(drop)
+            };
+            added.map_err(|error| format!("{}: {error}", spec.name))?;
+            branches.push(branch);
+            queues.push(queue);
+        }
+        Ok(Self { specs, broadcaster: Arc::new(broadcaster), branches, queues, door: Mutex::new(()) })
+    }
+
+    /// Gives the events to every queue that they are for, if every required one has room for all of them.
+    pub(crate) fn take(&self, events: &[Shared]) -> Result<(), Refused> {
+        let _door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+        for (index, (spec, queue)) in
+            self.specs.iter().zip(&self.queues).enumerate().filter(|(_, (spec, _))| spec.required)
+        {
+            if queue.is_closed() {
+                return Err(Refused::Gone(spec.name.clone()));
+            }
+            let (mut count, mut bytes) = (0, 0);
+            for event in events.iter().filter(|event| event.is_for(index)) {
+                count += 1;
+                bytes += event.size();
+            }
+            if count > spec.capacity || bytes > spec.capacity_bytes {
+                return Err(Refused::TooMuch(spec.name.clone()));
+            }
+            // Nobody else writes meanwhile, so there can only be more room when the events come.
+            if queue.ledger().pending + count > spec.capacity
+                || queue.bytes().unwrap_or(0) + bytes > spec.capacity_bytes
+            {
+                return Err(Refused::Full(spec.name.clone()));
+            }
+        }
+        for event in events {
+            // There was room: what remains is a close that came in between. Then some of them may be delivered, and the sender is told to repeat them all.
+            self.broadcaster.write(event).map_err(|_| Refused::Closing)?;
+        }
+        Ok(())
+    }
+
+    /// The queues by the names of their endpoints.
+    #[allow(dead_code, reason = "replaying comes next")]
+    pub(crate) fn by_name(&self) -> HashMap<String, Queue<Shared>> {
+        self.specs.iter().map(|spec| spec.name.clone()).zip(self.queues.iter().cloned()).collect()
+    }
+}
+
+fn build(spec: &Endpoint, blocking: bool) -> Result<(Queue<Shared>, Branch), Box<dyn std::error::Error>> {
+    let format = AsEndpointWants { format: spec.format, source: spec.source.clone(), kind: spec.kind.clone() };
+    let mut webhook = Webhook::builder(&spec.url)
+        .name(&spec.name)
+        .addresses(spec.addresses.clone())
+        .timeout(spec.timeout)
+        .max_body(MAX_BODY);
+    if let Some(signer) = &spec.signer {
+        webhook = webhook.signer(signer.clone());
+    }
+    let breaker =
+        Breaker::builder().name(&spec.name).threshold(spec.threshold).backoff(spec.breaker_backoff).build()?;
+    let backoff = ExponentialBackoff::builder().factor(spec.backoff).max(spec.max_backoff).build()?;
+    let mut limit = RetryLimit::attempts(spec.attempts.unwrap_or(u32::MAX));
+    if let Some(give_up) = spec.give_up {
+        limit = limit.or_elapsed(give_up);
+    }
+    let strategy = breaker.clone().with_backoff(backoff).limited(limit);
+    let overflow = if blocking { Overflow::Block } else { spec.overflow };
+    let (queue, mut branch) = pipeline::retried(&spec.name, webhook.format(format).build()?, strategy, |builder| {
+        builder
+            .capacity(spec.capacity)
+            .capacity_bytes(spec.capacity_bytes, |event: &Shared| event.size())
+            .overflow(overflow)
+    })?;
+    branch.breaker = Some(breaker);
+    Ok((queue, branch))
+}
