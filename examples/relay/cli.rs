@@ -42,7 +42,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value = "128", requires = "listen", value_parser = RangedU64ValueParser::<u32>::new().range(1..=10_000))]
     pub(crate) connections: u32,
     /// With --listen: the largest body of a request
-    #[arg(long, value_name = "BYTES", default_value = "1048576", requires = "listen", value_parser = RangedU64ValueParser::<u32>::new().range(1..=16 << 20))]
+    #[arg(long, value_name = "BYTES", default_value = "1048576", requires = "listen", value_parser = RangedU64ValueParser::<u32>::new().range(1..=8 << 20))]
     pub(crate) max_body: u32,
     /// With --listen: how long a request may take until it has arrived, and a connection be silent
     #[arg(long, value_name = "SECONDS", default_value = "30", requires = "listen", value_parser = some_seconds)]
@@ -80,6 +80,18 @@ pub(crate) enum Command {
     Check {
         /// The file, in TOML
         file: PathBuf,
+    },
+    /// Deliver the events of dead letters once more, each to the endpoint whose queue dropped it. What fails again is a dead letter again. Exit status: 0 if all
+    /// were delivered; 1 if some were not; 2 if a file cannot be used, and then nothing was sent; 130 after Ctrl-C
+    Replay {
+        /// The letters, as the relay has written them
+        file: PathBuf,
+        /// The file of endpoints, in TOML
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// How long closing may take after Ctrl-C; after the last letter, how long nothing may get through before what is pending is given up
+        #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+        grace: Duration,
     },
 }
 

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -18,10 +18,13 @@ use sinkworks::{Breaker, Overflow};
 use toml::Spanned;
 
 use crate::UNUSABLE;
+use crate::endpoints::LETTERS;
 
 /// What the file says, checked.
 #[derive(Debug)]
 pub(crate) struct Config {
+    /// The file for what the queues drop.
+    pub(crate) dead_letters: Option<PathBuf>,
     pub(crate) endpoints: Vec<Endpoint>,
 }
 
@@ -120,10 +123,15 @@ impl Config {
         if document.endpoint.is_empty() {
             check.problem(0..0, "there is no endpoint: begin one with [[endpoint]]");
         }
+        let is_empty = |path: &&Spanned<PathBuf>| path.get_ref().as_os_str().is_empty();
+        if let Some(path) = document.dead_letters.as_ref().filter(is_empty) {
+            check.problem(path.span(), "dead_letters must name a file");
+        }
+        let dead_letters = document.dead_letters.map(Spanned::into_inner);
         let mut names = HashSet::new();
         let endpoints = document.endpoint.into_iter().map(|table| check.endpoint(table, &mut names)).collect();
         if check.problems.is_empty() {
-            return Ok(Self { endpoints });
+            return Ok(Self { dead_letters, endpoints });
         }
         check.problems.sort();
         Err(check.problems)
@@ -142,6 +150,7 @@ fn without_values(message: &str) -> String {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
+    dead_letters: Option<Spanned<PathBuf>>,
     #[serde(default)]
     endpoint: Vec<Table>,
 }
@@ -291,7 +300,7 @@ impl Check<'_> {
         // What the library takes for a name, it takes for every component's.
         if let Err(error) = Breaker::builder().name(name.get_ref()).build() {
             self.problem(name.span(), error);
-        } else if name.get_ref() == "dead-letters" || !names.insert(name.get_ref().clone()) {
+        } else if name.get_ref() == LETTERS || !names.insert(name.get_ref().clone()) {
             self.problem(name.span(), "the name is taken");
         }
         let addresses = self.addresses(&allow, &deny);

@@ -1,23 +1,41 @@
 //! The endpoints of a file as a pipeline, and the door in front of it: a request's events are all taken, or none of them is.
 
 use std::collections::HashMap;
+use std::error::Error;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use sinkworks::ndjson::NdjsonFile;
 use sinkworks::webhook::Webhook;
-use sinkworks::{Breaker, Broadcaster, ExponentialBackoff, Filter, Overflow, Queue, RetryLimit, RetryStrategy, Sink};
+use sinkworks::{
+    Breaker, Broadcaster, DeadLetter, ExponentialBackoff, Filter, Overflow, Queue, RetryLimit, RetryStrategy, Shutdown,
+    Sink,
+};
 
-use crate::config::Endpoint;
+use crate::config::{Config, Endpoint};
+use crate::letters::LetterFile;
 use crate::pipeline::{self, Branch};
+use crate::progress::Screen;
 use crate::relayed::{AsEndpointWants, Shared};
+use crate::run::Outcome;
+use crate::tool::account;
 
 /// The largest body that is sent: an event that came in within the largest request fits, however it is wrapped.
 const MAX_BODY: usize = 64 << 20;
+
+/// The name of the queue of dead letters, which no endpoint can have.
+pub(crate) const LETTERS: &str = "dead-letters";
+/// How many dead letters may wait for the file, and their bytes: as many as a queue drops at once when it is closed.
+const MAX_LETTERS: u64 = 100_000;
+const MAX_LETTER_BYTES: u64 = 256 << 20;
 
 pub(crate) struct Endpoints {
     pub(crate) specs: Vec<Endpoint>,
     pub(crate) broadcaster: Arc<Broadcaster<Shared>>,
     pub(crate) branches: Vec<Branch>,
     queues: Vec<Queue<Shared>>,
+    dead_letters: Option<Queue<DeadLetter<Shared>>>,
     /// One request at a time: whoever has it has the room that it has seen.
     door: Mutex<()>,
 }
@@ -37,21 +55,28 @@ pub(crate) enum Refused {
 
 impl Endpoints {
     /// Builds the pipeline. Where the writer shall wait for room, `blocking`, no queue refuses or drops for want of it.
-    pub(crate) fn build(specs: Vec<Endpoint>, blocking: bool) -> Result<Self, String> {
+    pub(crate) fn build(config: Config, blocking: bool) -> Result<Self, String> {
         let (broadcaster, mut branches, mut queues) = (Broadcaster::new(), Vec::new(), Vec::new());
-        for (index, spec) in specs.iter().enumerate() {
-            let (queue, branch) = build(spec, blocking).map_err(|error| format!("{}: {error}", spec.name))?;
+        let letters = config.dead_letters.as_deref().map(letters).transpose()?;
+        let (dead_letters, letters_branch) = letters.unzip();
+        for (index, spec) in config.endpoints.iter().enumerate() {
+            let unusable = |error: &dyn std::fmt::Display| format!("{}: {error}", spec.name);
+            let (queue, branch) = build(spec, blocking, dead_letters.as_ref()).map_err(|error| unusable(&error))?;
             let filter = Filter::new(queue.clone(), move |event: &Shared| event.is_for(index));
-            let added = if spec.required {
-                broadcaster.add_required(filter).map(drop)
-            } else {
-                broadcaster.add(filter).map(drop)
-            };
-            added.map_err(|error| format!("{}: {error}", spec.name))?;
+            let added = if spec.required { broadcaster.add_required(filter) } else { broadcaster.add(filter) };
+            added.map_err(|error| unusable(&error))?;
             branches.push(branch);
             queues.push(queue);
         }
-        Ok(Self { specs, broadcaster: Arc::new(broadcaster), branches, queues, door: Mutex::new(()) })
+        branches.extend(letters_branch);
+        Ok(Self {
+            specs: config.endpoints,
+            broadcaster: Arc::new(broadcaster),
+            branches,
+            queues,
+            dead_letters,
+            door: Mutex::new(()),
+        })
     }
 
     /// Gives the events to every queue that they are for, if every required one has room for all of them.
@@ -85,14 +110,44 @@ impl Endpoints {
         Ok(())
     }
 
+    /// Closes the dead letters, when all else is closed, and says what became of everything. Whether something was lost.
+    pub(crate) fn account<T>(&self, screen: &Screen, outcome: &Outcome<T>, grace: Duration) -> bool {
+        let mut lost = false;
+        if let Some(letters) = &self.dead_letters {
+            if let Err(error) = letters.close(Shutdown::within(grace)) {
+                screen.message(&format!("relay: closing the dead letters: {error}"));
+                lost = true;
+            }
+            let missing: u64 = self.queues.iter().map(Queue::dead_letters_lost).sum();
+            if missing > 0 {
+                screen.message(&format!("relay: {missing} dead letters found no room and are gone"));
+            }
+        }
+        account(screen, &self.broadcaster, &self.branches, outcome) || lost
+    }
+
     /// The queues by the names of their endpoints.
-    #[allow(dead_code, reason = "replaying comes next")]
     pub(crate) fn by_name(&self) -> HashMap<String, Queue<Shared>> {
         self.specs.iter().map(|spec| spec.name.clone()).zip(self.queues.iter().cloned()).collect()
     }
 }
 
-fn build(spec: &Endpoint, blocking: bool) -> Result<(Queue<Shared>, Branch), Box<dyn std::error::Error>> {
+/// Queue → retry with a growing pause → the file of the letters.
+fn letters(path: &Path) -> Result<(Queue<DeadLetter<Shared>>, Branch), String> {
+    let unusable = |error: &dyn std::fmt::Display| format!("dead_letters {}: {error}", path.display());
+    let file = NdjsonFile::append(path).map_err(|error| unusable(&error))?;
+    let backoff = pipeline::for_files().map_err(|error| unusable(&error))?;
+    let size = |letter: &DeadLetter<Shared>| letter.event.size();
+    pipeline::retried(LETTERS, LetterFile(file), backoff, |builder| {
+        builder.capacity(MAX_LETTERS).capacity_bytes(MAX_LETTER_BYTES, size).overflow(Overflow::Reject)
+    })
+    .map_err(|error| unusable(&error))
+}
+
+type Built = Result<(Queue<Shared>, Branch), Box<dyn Error>>;
+
+/// Queue → retry with backoff, breaker and limits → webhook.
+fn build(spec: &Endpoint, blocking: bool, letters: Option<&Queue<DeadLetter<Shared>>>) -> Built {
     let format = AsEndpointWants { format: spec.format, source: spec.source.clone(), kind: spec.kind.clone() };
     let mut webhook = Webhook::builder(&spec.url)
         .name(&spec.name)
@@ -112,10 +167,11 @@ fn build(spec: &Endpoint, blocking: bool) -> Result<(Queue<Shared>, Branch), Box
     let strategy = breaker.clone().with_backoff(backoff).limited(limit);
     let overflow = if blocking { Overflow::Block } else { spec.overflow };
     let (queue, mut branch) = pipeline::retried(&spec.name, webhook.format(format).build()?, strategy, |builder| {
-        builder
+        let builder = builder
             .capacity(spec.capacity)
             .capacity_bytes(spec.capacity_bytes, |event: &Shared| event.size())
-            .overflow(overflow)
+            .overflow(overflow);
+        if let Some(letters) = letters { builder.dead_letters(letters) } else { builder }
     })?;
     branch.breaker = Some(breaker);
     Ok((queue, branch))

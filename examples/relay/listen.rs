@@ -15,7 +15,6 @@ use crate::http::{Limits, Server};
 use crate::posted::Posts;
 use crate::progress::Screen;
 use crate::run::{Plan, run};
-use crate::tool::account;
 use crate::{FAILED, UNUSABLE};
 
 /// How long an answer that is being written may take when everything is closed.
@@ -50,7 +49,7 @@ pub(crate) fn main(args: &Args, address: &str, file: &Path) -> ExitCode {
         }
     };
     server.wait_until_quiet(LAST_ANSWERS);
-    let lost = account(&screen, &endpoints.broadcaster, &endpoints.branches, &outcome);
+    let lost = endpoints.account(&screen, &outcome, args.grace);
     // To be stopped is how a service ends.
     if lost { ExitCode::from(FAILED) } else { ExitCode::SUCCESS }
 }
@@ -58,7 +57,7 @@ pub(crate) fn main(args: &Args, address: &str, file: &Path) -> ExitCode {
 type SetUp = (Arc<Server<Posts>>, Option<MetricsServer>);
 
 fn set_up(args: &Args, address: &str, file: &Path) -> Result<SetUp, String> {
-    let endpoints = Endpoints::build(Config::read(file)?.endpoints, false)?;
+    let endpoints = Endpoints::build(Config::read(file)?, false)?;
     let metrics = args.metrics.as_deref().map(telemetry::serve).transpose();
     let metrics = metrics.map_err(|error| format!("--metrics cannot be served: {error}"))?;
     let listener = TcpListener::bind(address).map_err(|error| format!("--listen cannot be listened at: {error}"))?;

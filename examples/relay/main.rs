@@ -14,6 +14,7 @@ mod endpoints;
 mod event;
 mod http;
 mod input;
+mod letters;
 mod listen;
 mod ndjson;
 mod pace;
@@ -22,6 +23,7 @@ mod posted;
 mod progress;
 mod receiver;
 mod relayed;
+mod replay;
 mod run;
 mod tool;
 mod watched;
@@ -29,6 +31,7 @@ mod watched;
 use std::process::ExitCode;
 
 use clap::Parser;
+use cli::Command;
 
 /// Something was lost, or is not as accounted.
 const FAILED: u8 = 1;
@@ -40,8 +43,10 @@ const INTERRUPTED: u8 = 130;
 fn main() -> ExitCode {
     let is_bare = std::env::args_os().len() <= 1;
     let args = cli::Args::parse();
-    if let Some(cli::Command::Check { file }) = &args.command {
-        return config::main(file);
+    match &args.command {
+        Some(Command::Check { file }) => return config::main(file),
+        Some(Command::Replay { file, config, grace }) => return replay::main(file, config, *grace),
+        None => {}
     }
     if let (Some(address), Some(file)) = (&args.listen, &args.config) {
         return listen::main(&args, address, file);

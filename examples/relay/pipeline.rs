@@ -96,9 +96,11 @@ pub(crate) fn file<E>(name: &str, sink: NdjsonFile, bound: Option<u64>) -> Resul
 where
     E: Serialize + Clone + Send + Sync + 'static,
 {
-    let backoff =
-        ExponentialBackoff::builder().factor(Duration::from_millis(50)).max(Duration::from_secs(2)).build()?;
-    retried(name, sink, backoff, bounded(bound))
+    retried(name, sink, for_files()?, bounded(bound))
+}
+
+pub(crate) fn for_files() -> Result<ExponentialBackoff, BuildError> {
+    ExponentialBackoff::builder().factor(Duration::from_millis(50)).max(Duration::from_secs(2)).build()
 }
 
 fn bounded<E: Send + 'static>(bound: Option<u64>) -> impl FnOnce(QueueBuilder<E>) -> QueueBuilder<E> {

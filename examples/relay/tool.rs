@@ -123,7 +123,7 @@ impl Setup {
     }
 }
 
-fn is_same_file(a: &Path, b: &Path) -> bool {
+pub(crate) fn is_same_file(a: &Path, b: &Path) -> bool {
     let resolve = |path: &Path| fs::canonicalize(path).ok().filter(|path| path.is_file());
     resolve(a).is_some_and(|a| resolve(b) == Some(a))
 }

@@ -252,6 +252,28 @@ fn what_cannot_be_used_is_refused_with_its_reason() {
 }
 
 #[test]
+fn a_request_with_too_many_events_is_refused_whatever_it_is() {
+    let (dir, receiver) = (Dir::new(), Receiver::status(200));
+    let config = endpoint("only", &receiver.url("/"), "queue.capacity = 100000");
+    let relay = Relay::start(&dir.file("relay.toml", &config), &[]);
+    let array = |item: &str| format!("[{}{item}]", format!("{item},").repeat(10_000));
+    let cases = [
+        ("application/x-ndjson", "1\n".repeat(10_001)),
+        ("application/json", array("1")),
+        ("application/cloudevents-batch+json", array(CLOUD_EVENT)),
+        (
+            "application/vnd.docker.distribution.events.v1+json",
+            format!("{{\"events\":{}}}", array("{\"id\":\"1\",\"action\":\"a\"}")),
+        ),
+    ];
+    for (content_type, body) in cases {
+        let (status, text) = relay.post(content_type, &body);
+        assert!(status == 413 && text.contains("more than 10000 events"), "{content_type}: {text}");
+    }
+    relay.stop().expect(0, &["accepted=0"]);
+}
+
+#[test]
 fn a_body_in_chunks_and_several_requests_on_a_connection() {
     let (dir, receiver) = (Dir::new(), Receiver::status(200));
     let relay = Relay::start(&dir.file("relay.toml", &endpoint("only", &receiver.url("/"), "")), &[]);

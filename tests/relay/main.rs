@@ -6,6 +6,8 @@ mod listen;
 #[path = "../common/receiver.rs"]
 #[allow(dead_code, reason = "the webhook's tests use the rest")]
 mod receiver;
+#[cfg(unix)]
+mod replay;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
