@@ -16,7 +16,6 @@ mod http;
 mod input;
 mod letters;
 mod listen;
-mod ndjson;
 mod pace;
 mod pipeline;
 mod posted;

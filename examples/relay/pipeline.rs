@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use sinkworks::ndjson::NdjsonFile;
 use sinkworks::webhook::Webhook;
 use sinkworks::{
     Breaker, BuildError, Channel, CloseReport, DropReason, ExponentialBackoff, Ledger, Queue, QueueBuilder,
     RetryStrategy, RetryingSink, Sink, SinkId,
 };
 
-use crate::ndjson::NdjsonFile;
 use crate::watched::{Trouble, Watched};
 
 /// One destination as it is shown and accounted for.

@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
+use sinkworks::ndjson::NdjsonFile;
 use sinkworks::telemetry::{self, MetricsServer};
 use sinkworks::webhook::{AddressPolicy, Webhook};
 use sinkworks::{Breaker, Broadcaster, CloseReport, Sink};
 
 use crate::cli::Args;
 use crate::input::{Bad, Lines};
-use crate::ndjson::NdjsonFile;
 use crate::pace::Pace;
 use crate::pipeline::{self, Branch};
 use crate::progress::Screen;

@@ -219,6 +219,14 @@ fn what_cannot_be_used_is_refused_with_its_reason() {
         (relay.post("application/x-ndjson", &too_many), 413, "more than the queue of only holds"),
         (relay.raw(format!("{head}content-length: 99999999999999999999999\r\n\r\n").as_bytes()), 413, "5000 bytes"),
         (relay.raw(format!("{head}transfer-encoding: chunked\r\n\r\nffffffffffffffff\r\n").as_bytes()), 413, "5000"),
+        (
+            relay.raw(
+                format!("{head}transfer-encoding: chunked\r\n\r\n{0}{0}", format!("bb8\r\n{}\r\n", "x".repeat(3000)))
+                    .as_bytes(),
+            ),
+            413,
+            "5000",
+        ),
         (relay.post("text/plain", "1"), 415, "none of those"),
         (relay.post_with("", "1"), 415, "accept-post: application/x-ndjson"),
         (relay.post_with("content-type: application/json\r\ncontent-encoding: gzip\r\n", "1"), 415, "content-encoding"),

@@ -184,7 +184,7 @@ fn what_cannot_be_used_is_said_before_anything_is_sent() {
         (&["--input", &good, "--to", "http://u:secret@h:99999/"], "--to number 1 cannot be used"),
         (&["--input", &good, "--to", &url, "--metrics", &taken], "--metrics cannot be served"),
         (&["--input", &good, "--to", &url, "--metrics", "nonsense"], "--metrics cannot be served"),
-        (&["--input", &good, "--to", &url, "--out", &within], "directory cannot be used: No such file"),
+        (&["--input", &good, "--to", &url, "--out", &within], "directory cannot be used: cannot open: No such file"),
         (&["--input", &good, "--to", &url, "--out", &good], "it is the input"),
         (&["--input", &good, "--to", &url, "--rate", "0"], "--rate"),
         (&["--input", &good, "--to", &url, "--threshold", "0"], "--threshold"),

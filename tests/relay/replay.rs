@@ -90,6 +90,20 @@ fn what_a_stop_leaves_undelivered_is_a_dead_letter() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn letters_that_cannot_be_written_are_counted() {
+    let (dir, refusing) = (Dir::new(), Receiver::status(422));
+    let config = "dead_letters = \"/dev/full\"\n".to_owned() + &endpoint("a", &refusing.url("/"), "");
+    let relay = Relay::start(&dir.file("relay.toml", &config), &["--grace", "0.5"]);
+    assert_eq!(relay.post("application/x-ndjson", "1\n2\n3").0, 202);
+    let ended = relay.stop();
+    ended.expect(
+        1,
+        &["queue=dead-letters accepted=3 delivered=0 dropped=3 pending=0", "dead-letters: lost 3", "No space left"],
+    );
+}
+
+#[test]
 fn more_letters_than_a_queue_holds_are_replayed_in_order() {
     let (dir, receiver) = (Dir::new(), Receiver::status(200));
     let config = dir.file("relay.toml", &endpoint("a", &receiver.url("/"), "queue.capacity = 2"));
