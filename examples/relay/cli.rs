@@ -17,7 +17,7 @@ use clap::{Parser, Subcommand};
 /// what became of its events.
 ///
 /// With --listen it is a service instead: events are posted to it, and a file describes where they go. 202 says that every required endpoint's queue has taken
-/// all events of the request; any other status, that none was taken. A signal to end (Ctrl-C, SIGTERM, SIGHUP) closes it within the grace, and is no failure: its
+/// all events of the request; any other status but 503, that none was taken. A signal to end (Ctrl-C, SIGTERM, SIGHUP) closes it within the grace, and is no failure: its
 /// exit status is then 0, or 1 if something was lost. The endpoints' file and its check: see the README, and `relay check --help`.
 ///
 /// Exit status: 0 if every event was delivered everywhere; 1 if some were lost, or the input failed, or --strict stopped; 2 if

@@ -40,7 +40,7 @@ pub(crate) struct Endpoints {
     door: Mutex<()>,
 }
 
-/// Why a request's events were not taken. None of them was.
+/// Why a request's events were not taken. None of them was, but perhaps where the relay is closing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// The named endpoint's queue has no room now.

@@ -30,6 +30,12 @@ fn a_good_file_is_called_good() {
 }
 
 #[test]
+fn the_file_that_the_readme_shows_is_good() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/relay/relay.toml");
+    run(&["check", file], "").expect(0, &["good, endpoints=2"]);
+}
+
+#[test]
 fn each_mistake_is_named_with_its_line() {
     let dir = Dir::new();
     // What to replace in the good file, by what, and what is said of it.

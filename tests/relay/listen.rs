@@ -470,7 +470,7 @@ fn it_stays_up_under_garbage_and_delivers_what_is_good() {
     let (dir, receiver) = (Dir::new(), Receiver::status(200));
     let filter = "filter = { field = \"/good\", is = true }\nqueue.capacity = 100000";
     let config = dir.file("relay.toml", &endpoint("only", &receiver.url("/"), filter));
-    let mut relay = Relay::start(&config, &["--request-time", "1", "--connections", "64"]);
+    let mut relay = Relay::start(&config, &["--request-time", "0.3", "--connections", "64"]);
     let mut random = Random(fastrand::Rng::with_seed(11));
     let mut good = 0;
     for round in 0..40 {
