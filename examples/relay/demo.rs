@@ -14,13 +14,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use sinkworks::ndjson::NdjsonFile;
 use sinkworks::webhook::Webhook;
 use sinkworks::{Breaker, Broadcaster, Channel, Filter, Sink};
 
 use crate::account::{Arrivals, Audit};
 use crate::cli::Args;
 use crate::event::Event;
-use crate::ndjson::NdjsonFile;
 use crate::pace::Pace;
 use crate::progress::Screen;
 use crate::receiver::Receiver;
@@ -65,7 +65,7 @@ fn demonstrate(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     let breaker = Breaker::builder().name("webhook").threshold(5).backoff(Duration::from_millis(250)).build()?;
     let webhook = Webhook::builder(&receiver.url()).allow_loopback().timeout(Duration::from_secs(5)).build()?;
     let (webhook_queue, webhook) = pipeline::webhook::<Shared>("webhook", webhook, &breaker, None)?;
-    let (file_queue, file) = pipeline::file::<Shared>("file", NdjsonFile::create(&path.0)?, None)?;
+    let (file_queue, file) = pipeline::file::<Shared>("file", NdjsonFile::builder(&path.0).create_new().open()?, None)?;
     let (console_channel, samples) = Channel::builder().name("console").build()?;
     let console = pipeline::channel(&console_channel);
 

@@ -8,14 +8,21 @@
 
 mod account;
 mod cli;
+mod config;
 mod demo;
+mod endpoints;
 mod event;
+mod http;
 mod input;
-mod ndjson;
+mod letters;
+mod listen;
 mod pace;
 mod pipeline;
+mod posted;
 mod progress;
 mod receiver;
+mod relayed;
+mod replay;
 mod run;
 mod tool;
 mod watched;
@@ -23,6 +30,7 @@ mod watched;
 use std::process::ExitCode;
 
 use clap::Parser;
+use cli::Command;
 
 /// Something was lost, or is not as accounted.
 const FAILED: u8 = 1;
@@ -34,5 +42,13 @@ const INTERRUPTED: u8 = 130;
 fn main() -> ExitCode {
     let is_bare = std::env::args_os().len() <= 1;
     let args = cli::Args::parse();
+    match &args.command {
+        Some(Command::Check { file }) => return config::main(file),
+        Some(Command::Replay { file, config, grace }) => return replay::main(file, config, *grace),
+        None => {}
+    }
+    if let (Some(address), Some(file)) = (&args.listen, &args.config) {
+        return listen::main(&args, address, file);
+    }
     if is_bare || args.demo { demo::main(&args) } else { tool::main(&args) }
 }

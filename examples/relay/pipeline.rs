@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use sinkworks::ndjson::NdjsonFile;
 use sinkworks::webhook::Webhook;
 use sinkworks::{
-    Breaker, BuildError, Channel, CloseReport, DropReason, ExponentialBackoff, Ledger, Queue, RetryStrategy,
-    RetryingSink, Sink, SinkId,
+    Breaker, BuildError, Channel, CloseReport, DropReason, ExponentialBackoff, Ledger, Queue, QueueBuilder,
+    RetryStrategy, RetryingSink, Sink, SinkId,
 };
 
-use crate::ndjson::NdjsonFile;
 use crate::watched::{Trouble, Watched};
 
 /// One destination as it is shown and accounted for.
@@ -20,7 +20,7 @@ pub(crate) struct Branch {
     id: Option<SinkId>,
     ledger: Box<dyn Fn() -> Ledger + Send + Sync>,
     retries: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
-    breaker: Option<Breaker>,
+    pub(crate) breaker: Option<Breaker>,
     trouble: Trouble,
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn webhook<E>(
 where
     E: Serialize + Clone + Send + Sync + 'static,
 {
-    let (queue, mut branch) = retried(name, sink, breaker.clone(), bound)?;
+    let (queue, mut branch) = retried(name, sink, breaker.clone(), bounded(bound))?;
     branch.breaker = Some(breaker.clone());
     Ok((queue, branch))
 }
@@ -96,12 +96,24 @@ pub(crate) fn file<E>(name: &str, sink: NdjsonFile, bound: Option<u64>) -> Resul
 where
     E: Serialize + Clone + Send + Sync + 'static,
 {
-    let backoff =
-        ExponentialBackoff::builder().factor(Duration::from_millis(50)).max(Duration::from_secs(2)).build()?;
-    retried(name, sink, backoff, bound)
+    retried(name, sink, for_files()?, bounded(bound))
 }
 
-fn retried<E, S, R>(name: &str, sink: S, strategy: R, bound: Option<u64>) -> Result<(Queue<E>, Branch), BuildError>
+pub(crate) fn for_files() -> Result<ExponentialBackoff, BuildError> {
+    ExponentialBackoff::builder().factor(Duration::from_millis(50)).max(Duration::from_secs(2)).build()
+}
+
+fn bounded<E: Send + 'static>(bound: Option<u64>) -> impl FnOnce(QueueBuilder<E>) -> QueueBuilder<E> {
+    move |builder| if let Some(bound) = bound { builder.capacity(bound) } else { builder }
+}
+
+/// Queue → retry → any sink.
+pub(crate) fn retried<E, S, R>(
+    name: &str,
+    sink: S,
+    strategy: R,
+    options: impl FnOnce(QueueBuilder<E>) -> QueueBuilder<E>,
+) -> Result<(Queue<E>, Branch), BuildError>
 where
     E: Clone + Send + Sync + 'static,
     S: Sink<E> + 'static,
@@ -110,11 +122,7 @@ where
     let (watched, trouble) = Watched::new(sink);
     // Shared: the queue writes to it, the progress reads its counts.
     let retrying = Arc::new(RetryingSink::named(name, watched, strategy)?);
-    let mut builder = Queue::builder(retrying.clone()).name(name);
-    if let Some(bound) = bound {
-        builder = builder.capacity(bound);
-    }
-    let queue = builder.build()?;
+    let queue = options(Queue::builder(retrying.clone()).name(name)).build()?;
     let branch = Branch {
         name: name.to_owned(),
         id: Sink::<E>::id(&queue),

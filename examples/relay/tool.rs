@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
+use sinkworks::ndjson::NdjsonFile;
 use sinkworks::telemetry::{self, MetricsServer};
 use sinkworks::webhook::{AddressPolicy, Webhook};
 use sinkworks::{Breaker, Broadcaster, CloseReport, Sink};
 
 use crate::cli::Args;
 use crate::input::{Bad, Lines};
-use crate::ndjson::NdjsonFile;
 use crate::pace::Pace;
 use crate::pipeline::{self, Branch};
 use crate::progress::Screen;
@@ -123,7 +123,7 @@ impl Setup {
     }
 }
 
-fn is_same_file(a: &Path, b: &Path) -> bool {
+pub(crate) fn is_same_file(a: &Path, b: &Path) -> bool {
     let resolve = |path: &Path| fs::canonicalize(path).ok().filter(|path| path.is_file());
     resolve(a).is_some_and(|a| resolve(b) == Some(a))
 }
@@ -175,6 +175,20 @@ fn summary(
     counts: &Counts,
     outcome: &Outcome<End>,
 ) -> bool {
+    let lost = account(screen, broadcaster, branches, outcome);
+    let [lines, events, malformed] =
+        [&counts.lines, &counts.events, &counts.malformed].map(|count| count.load(Ordering::Relaxed));
+    screen.result(&format!("input lines={lines} events={events} malformed={malformed}"));
+    lost
+}
+
+/// Says what became of the events in each queue, and of the close. Whether some were lost.
+pub(crate) fn account<E, T>(
+    screen: &Screen,
+    broadcaster: &Broadcaster<E>,
+    branches: &[Branch],
+    outcome: &Outcome<T>,
+) -> bool {
     let mut lost = false;
     for branch in branches {
         let ledger = branch.final_ledger(outcome.report.as_ref().ok());
@@ -184,15 +198,12 @@ fn summary(
             lost = true;
         }
     }
-    let [lines, events, malformed] =
-        [&counts.lines, &counts.events, &counts.malformed].map(|count| count.load(Ordering::Relaxed));
     // The event that was waiting for room when Ctrl-C came: some queues have it, the full ones have not accepted it.
     let refused = broadcaster.lost().total();
     if refused > 0 {
-        screen.message(&format!("relay: {refused} queues had no room for the last event when they were closed"));
+        screen.message(&format!("relay: {refused} events found a queue full or closed when they were written"));
         lost = true;
     }
-    screen.result(&format!("input lines={lines} events={events} malformed={malformed}"));
     match &outcome.report {
         Ok(report) => {
             if outcome.interrupted {

@@ -1,8 +1,13 @@
 //! The example `relay` as a process: what it says, what it delivers, and with which status it ends.
 
-#[path = "common/receiver.rs"]
+mod check;
+#[cfg(unix)]
+mod listen;
+#[path = "../common/receiver.rs"]
 #[allow(dead_code, reason = "the webhook's tests use the rest")]
 mod receiver;
+#[cfg(unix)]
+mod replay;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -179,7 +184,7 @@ fn what_cannot_be_used_is_said_before_anything_is_sent() {
         (&["--input", &good, "--to", "http://u:secret@h:99999/"], "--to number 1 cannot be used"),
         (&["--input", &good, "--to", &url, "--metrics", &taken], "--metrics cannot be served"),
         (&["--input", &good, "--to", &url, "--metrics", "nonsense"], "--metrics cannot be served"),
-        (&["--input", &good, "--to", &url, "--out", &within], "directory cannot be used: No such file"),
+        (&["--input", &good, "--to", &url, "--out", &within], "directory cannot be used: cannot open: No such file"),
         (&["--input", &good, "--to", &url, "--out", &good], "it is the input"),
         (&["--input", &good, "--to", &url, "--rate", "0"], "--rate"),
         (&["--input", &good, "--to", &url, "--threshold", "0"], "--threshold"),

@@ -1,0 +1,515 @@
+//! `relay --listen`: what is posted arrives, what cannot be used is refused with its reason, and a stop loses nothing.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::{Child, ChildStderr};
+use std::sync::mpsc::{self, Receiver as Inbox, Sender};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use sinkworks::webhook::signature::{Secret, Verifier};
+
+use super::receiver::{Answer, Posted, Receiver};
+use super::{Dir, Ended, start};
+
+const SECRETS: [&str; 2] = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"];
+
+/// A relay that listens.
+pub(crate) struct Relay {
+    child: Child,
+    err: BufReader<ChildStderr>,
+    pub(crate) address: String,
+}
+
+impl Relay {
+    pub(crate) fn start(config: &str, more: &[&str]) -> Self {
+        let args = ["--listen", "127.0.0.1:0", "--config", config];
+        let mut child = start(&[&args[..], more].concat());
+        let mut err = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        err.read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening: http://").and_then(|rest| rest.strip_suffix("/events"));
+        let address = address.unwrap_or_else(|| panic!("{line}")).to_owned();
+        Self { child, err, address }
+    }
+
+    pub(crate) fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+    }
+
+    /// Sends these bytes on a connection of their own. The status and the body of the answer.
+    pub(crate) fn raw(&self, request: &[u8]) -> (u16, String) {
+        let mut stream = self.connect();
+        // It may be refused before it is sent.
+        let _ = stream.write_all(request);
+        answer(stream)
+    }
+
+    fn post_with(&self, headers: &str, body: &str) -> (u16, String) {
+        let length = body.len();
+        let head = format!("POST /events HTTP/1.1\r\nhost: relay\r\ncontent-length: {length}\r\nconnection: close\r\n");
+        self.raw(format!("{head}{headers}\r\n{body}").as_bytes())
+    }
+
+    pub(crate) fn post(&self, content_type: &str, body: &str) -> (u16, String) {
+        self.post_with(&format!("content-type: {content_type}\r\n"), body)
+    }
+
+    pub(crate) fn is_up(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to end, as a service manager does, and waits for that.
+    pub(crate) fn stop(mut self) -> Ended {
+        self.signal();
+        self.wait()
+    }
+
+    fn signal(&mut self) {
+        let sent = std::process::Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    fn wait(&mut self) -> Ended {
+        let mut out = String::new();
+        let mut err = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        self.err.read_to_string(&mut err).unwrap();
+        Ended { code: self.child.wait().unwrap().code(), out, err }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The status and the rest of an answer, its head included. 0 if there was none.
+pub(crate) fn answer(mut stream: TcpStream) -> (u16, String) {
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    let text = String::from_utf8(bytes).unwrap();
+    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    (status, text)
+}
+
+pub(crate) fn endpoint(name: &str, url: &str, more: &str) -> String {
+    format!("[[endpoint]]\nname = \"{name}\"\nurl = \"{url}\"\nallow = [\"loopback\"]\n{more}\n")
+}
+
+fn bodies(receiver: &Receiver) -> Vec<Value> {
+    receiver.posts().iter().map(|posted| serde_json::from_str(&posted.body).unwrap()).collect()
+}
+
+/// Answers 200 to what comes as soon as the test lets it: a receiver, what says that a request has come, and what lets one go.
+pub(crate) fn gated() -> (Receiver, Inbox<String>, Sender<()>) {
+    let (came, arrivals) = mpsc::channel();
+    let (go, gate) = mpsc::channel::<()>();
+    let receiver = Receiver::new(move |posted: &Posted| -> Answer {
+        came.send(posted.body.clone()).unwrap();
+        // If the test is over, everything may go.
+        let _ = gate.recv();
+        (200, Vec::new(), String::new())
+    });
+    (receiver, arrivals, go)
+}
+
+const CLOUD_EVENT: &str = r#"{"specversion":"1.0","id":"c1","source":"/s","type":"t","data":{"n":4}}"#;
+const ENVELOPE: &str = r#"{"events":[{"id":"r1","action":"push","target":{"repository":"library/alpine"}}]}"#;
+
+#[test]
+fn what_is_posted_arrives_signed_at_two_endpoints_in_their_formats() {
+    let (dir, plain, cloud, registry) =
+        (Dir::new(), Receiver::status(200), Receiver::status(204), Receiver::status(200));
+    let secrets = format!("secret = [\"{}\", \"{}\"]", SECRETS[0], SECRETS[1]);
+    let config = endpoint("plain", &plain.url("/a"), &format!("secret = \"{}\"", SECRETS[0]))
+        + &endpoint("cloud", &cloud.url("/b"), &format!("{secrets}\nformat = \"cloudevents-binary\"\nsource = \"/x\""))
+        + &endpoint("registry", &registry.url("/c"), "format = \"registry\"");
+    let relay = Relay::start(&dir.file("relay.toml", &config), &[]);
+    let accepted = [
+        relay.post("application/x-ndjson", "{\"n\":1}\n\n{\"n\":2}"),
+        relay.post("application/json; charset=utf-8", "[{\"n\":3}]"),
+        relay.post("Application/CloudEvents+JSON", CLOUD_EVENT),
+        relay.post("application/cloudevents-batch+json", &format!("[{}]", CLOUD_EVENT.replace("c1", "c2"))),
+        relay.post_with(
+            "content-type: text/plain\r\nce-specversion: 1.0\r\nce-id: c3\r\nce-source: /s\r\nce-type: t\r\n",
+            "hello",
+        ),
+        relay.post("application/vnd.docker.distribution.events.v1+json", ENVELOPE),
+    ];
+    let counts = accepted.map(|(status, text)| (status, text.lines().last().unwrap().to_owned()));
+    let counts: Vec<_> = counts.iter().map(|(status, text)| (*status, text.as_str())).collect();
+    let one = (202, "{\"accepted\":1}");
+    assert_eq!(counts, [(202, "{\"accepted\":2}"), one, one, one, one, one]);
+    let ended = relay.stop();
+    ended.expect(0, &["queue=plain accepted=7 delivered=7 dropped=0 pending=0", "queue=cloud accepted=7 delivered=7"]);
+    ended.expect(0, &["queue=registry accepted=1 delivered=1"]);
+
+    let got = bodies(&plain);
+    assert_eq!(got[..3], [json!({"n": 1}), json!({"n": 2}), json!({"n": 3})]);
+    assert_eq!((&got[3]["id"], &got[4]["id"], &got[5]["data"]), (&json!("c1"), &json!("c2"), &json!("hello")));
+    assert_eq!(got[6]["target"]["repository"], "library/alpine");
+    assert_eq!(bodies(&registry)[0]["events"][0]["id"], "r1");
+    let header = |n: usize, name: &str| cloud.posts()[n].header(name).join("|");
+    assert_eq!((header(0, "ce-source"), header(0, "ce-type")), ("/x".to_owned(), "relay.event".to_owned()));
+    assert_eq!((header(3, "ce-id"), header(3, "ce-source")), ("c1".to_owned(), "/s".to_owned()));
+    assert_eq!((header(5, "content-type"), cloud.posts()[5].body.as_str()), ("text/plain".to_owned(), "hello"));
+    assert_eq!(
+        (header(6, "ce-type"), header(6, "ce-subject")),
+        ("registry.push".to_owned(), "library/alpine".to_owned())
+    );
+
+    for (receiver, secrets) in [(&plain, &SECRETS[..1]), (&cloud, &SECRETS[..])] {
+        for posted in receiver.posts() {
+            for secret in secrets {
+                let verifier = Verifier::new(secret.parse::<Secret>().unwrap());
+                verifier.verify(|name| posted.header(name).first().copied(), posted.body.as_bytes()).unwrap();
+            }
+        }
+    }
+    assert!(registry.posts()[0].header("webhook-signature").is_empty());
+}
+
+#[test]
+fn a_filter_lets_pass_what_has_one_of_its_values() {
+    let (dir, receiver) = (Dir::new(), Receiver::status(200));
+    let filter = "filter = { field = \"/target/tag\", is = [\"a\", 3, true] }";
+    let relay = Relay::start(&dir.file("relay.toml", &endpoint("some", &receiver.url("/"), filter)), &[]);
+    let tags = ["\"a\"", "\"b\"", "3", "3.5", "true", "false", "null", "[\"a\"]"];
+    let lines = tags.map(|tag| format!("{{\"target\":{{\"tag\":{tag}}}}}\n")).concat();
+    assert_eq!(relay.post("application/x-ndjson", &(lines + "7\n")).0, 202);
+    relay.stop().expect(0, &["queue=some accepted=3 delivered=3"]);
+    let tags: Vec<_> = bodies(&receiver).iter().map(|body| body["target"]["tag"].clone()).collect();
+    assert_eq!(tags, [json!("a"), json!(3), json!(true)]);
+}
+
+#[test]
+fn what_cannot_be_used_is_refused_with_its_reason() {
+    let (dir, receiver) = (Dir::new(), Receiver::status(200));
+    let config = endpoint("only", &receiver.url("/"), "queue = { capacity = 5, capacity_bytes = 4000 }");
+    let relay = Relay::start(&dir.file("relay.toml", &config), &["--max-body", "5000", "--request-time", "0.5"]);
+    let head = "POST /events HTTP/1.1\r\nhost: relay\r\ncontent-type: application/json\r\n";
+    let (too_long, too_many) = (format!("\"{}\"", "x".repeat(5000)), "1\n".repeat(6));
+    let cases = [
+        (relay.post("application/json", "{\"a\":"), 400, "not JSON: line 1, column 5"),
+        (relay.post("application/json", "[1, 2"), 400, "not JSON"),
+        (relay.post("application/json", "[1] 2"), 400, "not JSON"),
+        (relay.post("application/json", ""), 400, "not JSON"),
+        (relay.post("application/x-ndjson", "1\n\n{\n"), 400, "line 3 is not JSON"),
+        (relay.post("application/cloudevents+json", "{\"specversion\":\"1.0\"}"), 400, "id"),
+        (relay.post("application/cloudevents-batch+json", &format!("[{CLOUD_EVENT},{{}}]")), 400, "index 1"),
+        (relay.post("application/vnd.docker.distribution.events.v1+json", "{}"), 400, "has no events"),
+        (relay.post_with("ce-specversion: 0.3\r\n", "x"), 400, "version"),
+        (relay.post("application/json", &too_long), 413, "more than 5000 bytes"),
+        (relay.post("application/json", &too_long[..4500]), 400, "not JSON"),
+        (
+            relay.post("application/json", &format!("\"{}\"", "x".repeat(4500))),
+            413,
+            "more than the queue of only holds",
+        ),
+        (relay.post("application/x-ndjson", &too_many), 413, "more than the queue of only holds"),
+        (relay.raw(format!("{head}content-length: 99999999999999999999999\r\n\r\n").as_bytes()), 413, "5000 bytes"),
+        (relay.raw(format!("{head}transfer-encoding: chunked\r\n\r\nffffffffffffffff\r\n").as_bytes()), 413, "5000"),
+        (
+            relay.raw(
+                format!("{head}transfer-encoding: chunked\r\n\r\n{0}{0}", format!("bb8\r\n{}\r\n", "x".repeat(3000)))
+                    .as_bytes(),
+            ),
+            413,
+            "5000",
+        ),
+        (relay.post("text/plain", "1"), 415, "none of those"),
+        (relay.post_with("", "1"), 415, "accept-post: application/x-ndjson"),
+        (relay.post_with("content-type: application/json\r\ncontent-encoding: gzip\r\n", "1"), 415, "content-encoding"),
+        (relay.raw(b"GET /events HTTP/1.1\r\nhost: relay\r\n\r\n"), 405, "allow: POST"),
+        (relay.raw(b"POST / HTTP/1.1\r\nhost: relay\r\ncontent-length: 0\r\n\r\n"), 404, "/events"),
+        (relay.raw(format!("{head}\r\n").as_bytes()), 411, "neither"),
+        (relay.raw(format!("{head}content-length: 1\r\ncontent-length: 1\r\n\r\n1").as_bytes()), 400, "not clear"),
+        (
+            relay.raw(format!("{head}content-length: 1\r\ntransfer-encoding: chunked\r\n\r\n1").as_bytes()),
+            400,
+            "not clear",
+        ),
+        (relay.raw(format!("{head}content-length: +1\r\n\r\n1").as_bytes()), 400, "no number"),
+        (relay.raw(format!("{head}transfer-encoding: gzip\r\n\r\n").as_bytes()), 501, "chunked"),
+        (relay.raw(format!("{head}transfer-encoding: chunked\r\n\r\n1\r\n1x\r\n").as_bytes()), 400, "malformed"),
+        (relay.raw(format!("{head}transfer-encoding: chunked\r\n\r\n1\n1\n").as_bytes()), 400, "proper end"),
+        (relay.raw(b"POST /events HTTP/1.1\r\ncontent-length: 1\r\n\r\n1"), 400, "host"),
+        (relay.raw(b"\x16\x03\x01\x02\x00\n\n"), 400, "no request of HTTP"),
+        (relay.raw(format!("GET / HTTP/1.1\r\na: {}\r\n\r\n", "x".repeat(20_000)).as_bytes()), 431, "too large"),
+        (relay.raw(format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(200)).as_bytes()), 431, "too many headers"),
+        (relay.raw(b"POST /events HT"), 408, "too long"),
+        (relay.raw(format!("{head}content-length: 2\r\n\r\n1").as_bytes()), 408, "too long"),
+    ];
+    for ((status, text), expected, reason) in &cases {
+        assert_eq!((status, text.contains(reason)), (expected, true), "{reason}: {text}");
+        let body: Value = serde_json::from_str(text.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        assert!(body["error"].is_string(), "{text}");
+    }
+    relay.stop().expect(0, &["queue=only accepted=0 delivered=0 dropped=0 pending=0"]);
+    assert_eq!(receiver.posts().len(), 0);
+}
+
+#[test]
+fn a_request_with_too_many_events_is_refused_whatever_it_is() {
+    let (dir, receiver) = (Dir::new(), Receiver::status(200));
+    let config = endpoint("only", &receiver.url("/"), "queue.capacity = 100000");
+    let relay = Relay::start(&dir.file("relay.toml", &config), &[]);
+    let array = |item: &str| format!("[{}{item}]", format!("{item},").repeat(10_000));
+    let cases = [
+        ("application/x-ndjson", "1\n".repeat(10_001)),
+        ("application/json", array("1")),
+        ("application/cloudevents-batch+json", array(CLOUD_EVENT)),
+        (
+            "application/vnd.docker.distribution.events.v1+json",
+            format!("{{\"events\":{}}}", array("{\"id\":\"1\",\"action\":\"a\"}")),
+        ),
+    ];
+    for (content_type, body) in cases {
+        let (status, text) = relay.post(content_type, &body);
+        assert!(status == 413 && text.contains("more than 10000 events"), "{content_type}: {text}");
+    }
+    relay.stop().expect(0, &["accepted=0"]);
+}
+
+#[test]
+fn a_body_in_chunks_and_several_requests_on_a_connection() {
+    let (dir, receiver) = (Dir::new(), Receiver::status(200));
+    let relay = Relay::start(&dir.file("relay.toml", &endpoint("only", &receiver.url("/"), "")), &[]);
+    let head = "POST /events HTTP/1.1\r\nhost: relay\r\ncontent-type: application/json\r\n";
+    let chunked = format!(
+        "{head}transfer-encoding: chunked\r\n\r\n3;ext=1\r\n{{\"a\r\n00004\r\n\":1}}\r\n0\r\ntrailer: 1\r\n\r\n"
+    );
+    let (_, text) = relay.raw(format!("{chunked}{head}content-length: 1\r\nconnection: close\r\n\r\n2").as_bytes());
+    assert_eq!(text.matches("HTTP/1.1 202 Accepted").count(), 2, "{text}");
+    let mut patient = relay.connect();
+    patient
+        .write_all(format!("{head}expect: 100-continue\r\ncontent-length: 1\r\nconnection: close\r\n\r\n").as_bytes())
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(patient.try_clone().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("HTTP/1.1 100"), "{line}");
+    patient.write_all(b"3").unwrap();
+    assert!(answer(patient).1.contains("HTTP/1.1 202"));
+    relay.stop().expect(0, &["queue=only accepted=3 delivered=3"]);
+    assert_eq!(bodies(&receiver), [json!({"a": 1}), json!(2), json!(3)]);
+}
+
+#[test]
+fn a_full_queue_is_answered_with_429_and_takes_nothing_of_the_request_anywhere() {
+    let dir = Dir::new();
+    let (slow, arrivals, go) = gated();
+    let steady = Receiver::status(200);
+    let config = endpoint("steady", &steady.url("/"), "") + &endpoint("slow", &slow.url("/"), "queue.capacity = 3");
+    let relay = Relay::start(&dir.file("relay.toml", &config), &[]);
+    assert_eq!(relay.post("application/x-ndjson", "1\n2").0, 202);
+    arrivals.recv().unwrap();
+    // Two are pending, the one that is being delivered included: there is room for one.
+    let (status, text) = relay.post("application/x-ndjson", "3\n4");
+    assert!(
+        status == 429 && text.contains("retry-after: 1\r\n") && text.contains("the queue of slow is full"),
+        "{text}"
+    );
+    assert_eq!(relay.post("application/json", "5").0, 202);
+    assert_eq!(relay.post("application/json", "6").0, 429);
+    drop(go);
+    relay.stop().expect(0, &["queue=steady accepted=3 delivered=3", "queue=slow accepted=3 delivered=3"]);
+    assert_eq!(bodies(&steady), [json!(1), json!(2), json!(5)]);
+}
+
+#[test]
+fn what_is_not_required_holds_nobody_up() {
+    let dir = Dir::new();
+    let (slow, arrivals, go) = gated();
+    let steady = Receiver::status(200);
+    let config = endpoint("steady", &steady.url("/"), "")
+        + &endpoint("slow", &slow.url("/"), "required = false\nqueue = { capacity = 2, overflow = \"drop-oldest\" }");
+    let relay = Relay::start(&dir.file("relay.toml", &config), &[]);
+    assert_eq!(relay.post("application/json", "1").0, 202);
+    arrivals.recv().unwrap();
+    assert_eq!(relay.post("application/x-ndjson", "2\n3\n4").0, 202);
+    drop(go);
+    relay.stop().expect(
+        1,
+        &["queue=steady accepted=4 delivered=4", "queue=slow accepted=4 delivered=2 dropped=2", "lost 2 overflow"],
+    );
+    assert_eq!(bodies(&slow), [json!(1), json!(4)]);
+}
+
+#[test]
+fn a_stop_delivers_what_was_accepted_and_takes_nothing_more() {
+    let dir = Dir::new();
+    let (slow, arrivals, go) = gated();
+    let mut relay = Relay::start(&dir.file("relay.toml", &endpoint("slow", &slow.url("/"), "")), &["--grace", "60"]);
+    assert_eq!(relay.post("application/x-ndjson", &"1\n".repeat(50)).0, 202);
+    arrivals.recv().unwrap();
+    relay.signal();
+    let mut line = String::new();
+    relay.err.read_line(&mut line).unwrap();
+    assert!(line.contains("closing within 60 s"), "{line}");
+    // The close begins on a thread of its own: until it has, events are taken, and delivered.
+    let mut taken = 50;
+    loop {
+        let (status, text) = relay.post("application/json", "2");
+        if status == 503 {
+            assert!(text.contains("is closing"), "{text}");
+            break;
+        }
+        assert_eq!(status, 202);
+        taken += 1;
+    }
+    drop(go);
+    let ended = relay.wait();
+    ended.expect(
+        0,
+        &[&format!("queue=slow accepted={taken} delivered={taken} dropped=0 pending=0"), "left abandoned=0"],
+    );
+    assert_eq!(slow.posts().len(), taken);
+}
+
+#[test]
+fn a_stop_has_a_deadline_and_says_what_was_left() {
+    let dir = Dir::new();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", nobody.local_addr().unwrap());
+    drop(nobody);
+    let relay = Relay::start(&dir.file("relay.toml", &endpoint("down", &url, "")), &["--grace", "0.5"]);
+    assert_eq!(relay.post("application/x-ndjson", "1\n2\n3").0, 202);
+    let began = Instant::now();
+    relay.stop().expect(1, &["queue=down accepted=3 delivered=0 dropped=3 pending=0", "left abandoned=3 in_flight=0"]);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[test]
+fn more_connections_than_allowed_are_turned_away_and_silent_ones_lose_their_place() {
+    let (dir, receiver) = (Dir::new(), Receiver::status(200));
+    let config = dir.file("relay.toml", &endpoint("only", &receiver.url("/"), ""));
+    let relay = Relay::start(&config, &["--connections", "2", "--request-time", "1"]);
+    let silent = [relay.connect(), relay.connect()];
+    // Sends nothing: what is unread when a connection closes can cost the answer.
+    let (status, text) = answer(relay.connect());
+    assert!(status == 503 && text.contains("retry-after: 1") && text.contains("too many connections"), "{text}");
+    for mut stream in silent {
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    }
+    // Their places are given back when they have been closed, which is a moment later.
+    while relay.post("application/json", "1").0 != 202 {}
+    relay.stop().expect(0, &["delivered=1"]);
+}
+
+#[test]
+fn it_is_not_started_with_what_cannot_be_used() {
+    let dir = Dir::new();
+    let good = dir.file("good.toml", &endpoint("a", "http://127.0.0.1:1/", ""));
+    let bad = dir.file("bad.toml", "[[endpoint]]\n");
+    super::run(&["--listen", "127.0.0.1:0"], "").expect(2, &["--config"]);
+    super::run(&["--config", &good], "").expect(2, &["--listen"]);
+    super::run(&["--listen", "127.0.0.1:0", "--config", &bad], "").expect(2, &["bad.toml:1: missing field"]);
+    super::run(&["--listen", "nonsense", "--config", &good], "").expect(2, &["--listen cannot be listened at"]);
+    super::run(&["--listen", "127.0.0.1:0", "--config", &good, "--to", "http://a/"], "").expect(2, &["--to"]);
+}
+
+/// Bytes that follow from a seed.
+struct Random(fastrand::Rng);
+
+impl Random {
+    fn request(&mut self) -> Vec<u8> {
+        let types = [
+            "application/json",
+            "application/x-ndjson",
+            "application/cloudevents+json",
+            "application/cloudevents-batch+json",
+            "application/vnd.docker.distribution.events.v1+json",
+            "x/y",
+        ];
+        let good = [CLOUD_EVENT, ENVELOPE, "[1,{}]", "1\n2\n", "[[[[[[", "{\"events\":[{}]}"];
+        let body = match self.0.u8(..4) {
+            0 => good[self.0.usize(..good.len())].as_bytes().to_vec(),
+            1 => "[".repeat(self.0.usize(..50_000)).into_bytes(),
+            2 => format!("[{}", "1,".repeat(self.0.usize(..50_000))).into_bytes(),
+            _ => (0..self.0.usize(..2_000)).map(|_| self.0.u8(..)).collect(),
+        };
+        let length = match self.0.u8(..6) {
+            0 => "18446744073709551615".to_owned(),
+            1 => "-1".to_owned(),
+            2 => self.0.u32(..).to_string(),
+            _ => body.len().to_string(),
+        };
+        let framing = match self.0.u8(..4) {
+            0 => "transfer-encoding: chunked\r\n".to_owned(),
+            1 => format!("content-length: {length}\r\ncontent-length: 1\r\n"),
+            _ => format!("content-length: {length}\r\n"),
+        };
+        let kind = types[self.0.usize(..types.len())];
+        let mut request =
+            format!("POST /events HTTP/1.1\r\nhost: a\r\ncontent-type: {kind}\r\n{framing}\r\n").into_bytes();
+        request.extend(body);
+        // Some are damaged anywhere, some cut off.
+        for _ in 0..[0, 0, 3, 30][self.0.usize(..4)] {
+            let at = self.0.usize(..request.len());
+            request[at] = self.0.u8(..);
+        }
+        if self.0.u8(..4) == 0 {
+            request.truncate(self.0.usize(..request.len()));
+        }
+        request
+    }
+}
+
+#[test]
+fn it_stays_up_under_garbage_and_delivers_what_is_good() {
+    let (dir, receiver) = (Dir::new(), Receiver::status(200));
+    let filter = "filter = { field = \"/good\", is = true }\nqueue.capacity = 100000";
+    let config = dir.file("relay.toml", &endpoint("only", &receiver.url("/"), filter));
+    let mut relay = Relay::start(&config, &["--request-time", "0.3", "--connections", "64"]);
+    let mut random = Random(fastrand::Rng::with_seed(11));
+    let mut good = 0;
+    for round in 0..40 {
+        // Ten at a time that are half closed or not read, and some slow ones that keep their places.
+        let streams: Vec<_> = (0..15)
+            .map(|n| {
+                let mut stream = relay.connect();
+                let _ = stream.write_all(&random.request());
+                if n % 3 == 0 {
+                    let _ = stream.shutdown(Shutdown::Write);
+                }
+                stream
+            })
+            .collect();
+        // What is good gets through as soon as there is a place.
+        while relay.post("application/json", &format!("{{\"good\":true,\"round\":{round}}}")).0 != 202 {
+            assert!(relay.is_up());
+        }
+        good += 1;
+        if round % 2 == 0 {
+            drop(streams);
+        } else {
+            for (n, stream) in streams.into_iter().enumerate() {
+                if n % 5 == 0 {
+                    let (status, text) = answer(stream);
+                    assert!(status == 0 || (202..=505).contains(&status) && status != 500, "{text}");
+                }
+            }
+        }
+    }
+    #[cfg(target_os = "linux")]
+    {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", relay.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+        assert!(kib < 200 << 10, "{kib} KiB");
+    }
+    let ended = relay.stop();
+    ended.expect(0, &[&format!("queue=only accepted={good} delivered={good} dropped=0 pending=0")]);
+    assert!(!ended.err.contains("panicked"), "{ended:?}");
+    assert_eq!(bodies(&receiver).len(), good);
+}
