@@ -26,10 +26,6 @@ const MAX_BODY: usize = 64 << 20;
 
 /// The name of the queue of dead letters, which no endpoint can have.
 pub(crate) const LETTERS: &str = "dead-letters";
-/// How many dead letters may wait for the file, and their bytes: as many as a queue drops at once when it is closed.
-const MAX_LETTERS: u64 = 100_000;
-const MAX_LETTER_BYTES: u64 = 256 << 20;
-
 pub(crate) struct Endpoints {
     pub(crate) specs: Vec<Endpoint>,
     pub(crate) broadcaster: Arc<Broadcaster<Shared>>,
@@ -57,7 +53,7 @@ impl Endpoints {
     /// Builds the pipeline. Where the writer shall wait for room, `blocking`, no queue refuses or drops for want of it.
     pub(crate) fn build(config: Config, blocking: bool) -> Result<Self, String> {
         let (broadcaster, mut branches, mut queues) = (Broadcaster::new(), Vec::new(), Vec::new());
-        let letters = config.dead_letters.as_deref().map(letters).transpose()?;
+        let letters = config.dead_letters.as_deref().map(|path| letters(path, &config.endpoints)).transpose()?;
         let (dead_letters, letters_branch) = letters.unzip();
         for (index, spec) in config.endpoints.iter().enumerate() {
             let unusable = |error: &dyn std::fmt::Display| format!("{}: {error}", spec.name);
@@ -132,14 +128,17 @@ impl Endpoints {
     }
 }
 
-/// Queue → retry with a growing pause → the file of the letters.
-fn letters(path: &Path) -> Result<(Queue<DeadLetter<Shared>>, Branch), String> {
+/// Queue → retry with a growing pause → the file of the letters. It has room for all that the endpoints' queues hold: they may drop it at once, when they are closed.
+fn letters(path: &Path, specs: &[Endpoint]) -> Result<(Queue<DeadLetter<Shared>>, Branch), String> {
     let unusable = |error: &dyn std::fmt::Display| format!("dead_letters {}: {error}", path.display());
     let file = NdjsonFile::append(path).map_err(|error| unusable(&error))?;
     let backoff = pipeline::for_files().map_err(|error| unusable(&error))?;
     let size = |letter: &DeadLetter<Shared>| letter.event.size();
     pipeline::retried(LETTERS, LetterFile(file), backoff, |builder| {
-        builder.capacity(MAX_LETTERS).capacity_bytes(MAX_LETTER_BYTES, size).overflow(Overflow::Reject)
+        builder
+            .capacity(specs.iter().map(|spec| spec.capacity).sum())
+            .capacity_bytes(specs.iter().map(|spec| spec.capacity_bytes).sum(), size)
+            .overflow(Overflow::Reject)
     })
     .map_err(|error| unusable(&error))
 }

@@ -86,6 +86,8 @@ fn secrets_are_not_repeated() {
         "format = [\"hush\"]",
         "timeout_ms = \"hush\"",
         "allow = \"hush\"",
+        "format = \"whsec_hush\"",
+        "queue.overflow = \"http://hush\"",
     ] {
         let file = format!("[[endpoint]]\nname = \"a\"\nurl = \"https://u:hush@example.com:0/\"\n{bad}\n");
         let ended = run(&["check", &dir.file("relay.toml", &file)], "");
