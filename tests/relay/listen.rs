@@ -346,6 +346,33 @@ fn what_is_not_required_holds_nobody_up() {
 }
 
 #[test]
+fn a_required_endpoint_that_is_gone_refuses_everything_and_another_one_nothing() {
+    let (dir, gone, steady) = (Dir::new(), Receiver::status(410), Receiver::status(200));
+    for (more, refuses) in [("", true), ("required = false", false)] {
+        let config = endpoint("gone", &gone.url("/"), more) + &endpoint("steady", &steady.url("/"), "");
+        let mut relay = Relay::start(&dir.file("relay.toml", &config), &[]);
+        let before = (gone.posts().len(), steady.posts().len());
+        assert_eq!(relay.post("application/json", "1").0, 202);
+        if refuses {
+            // It is gone when its answer has been read, a moment after it was given.
+            let (status, text) = std::iter::repeat_with(|| relay.post("application/json", "2"))
+                .find(|(status, _)| *status != 202)
+                .unwrap();
+            assert!(status == 503 && text.contains("gone takes no events any more"), "{text}");
+        } else {
+            while steady.posts().len() < before.1 + 50 {
+                assert_eq!(relay.post("application/json", "2").0, 202);
+            }
+            assert!(relay.is_up());
+        }
+        let ended = relay.stop();
+        ended.expect(1, &["gone: lost", "destination"]);
+        assert_eq!(gone.posts().len(), before.0 + 1);
+        assert!(ended.out.contains("queue=steady") && steady.posts().len() > before.1);
+    }
+}
+
+#[test]
 fn a_stop_delivers_what_was_accepted_and_takes_nothing_more() {
     let dir = Dir::new();
     let (slow, arrivals, go) = gated();
