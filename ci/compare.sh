@@ -79,16 +79,6 @@ chosen() {
     [[ ,$scenarios, == *,$1,* ]]
 }
 
-among() {
-    local scenario found=()
-    for scenario in "$@"; do
-        if chosen "$scenario"; then
-            found+=("$scenario")
-        fi
-    done
-    (IFS=,; echo "${found[*]}")
-}
-
 # From the sentences of ci/telemetry-cost.sh. Its own verdict is that of ci/test.sh; here the marks judge.
 telemetry() {
     local said=$scratch/telemetry
@@ -107,15 +97,15 @@ telemetry() {
 measure() {
     facts
     echo "scenario contender figure unit ratio"
-    local list
-    list=$(among s1 s3 s4 s5 s2)
-    if [[ -n $list ]]; then
-        "$target/release/compare" ${quick:+--quick} --go "$target/go-events-bench" --only "$list"
-    fi
-    list=$(among s8 s7)
-    if [[ -n $list ]]; then
-        "$target/release/memory" ${quick:+--quick} --go "$target/go-events-bench" --only "$list"
-    fi
+    local scenario program
+    # Each in a process of its own: what threads one leaves behind would be in the processor time of the next.
+    for scenario in s1 s3 s4 s5 s2 s8 s7; do
+        if chosen "$scenario"; then
+            program=compare
+            [[ $scenario == s[78] ]] && program=memory
+            "$target/release/$program" ${quick:+--quick} --go "$target/go-events-bench" --only "$scenario"
+        fi
+    done
     if chosen s6; then
         telemetry
     fi
