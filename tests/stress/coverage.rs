@@ -53,6 +53,8 @@ fn every_public_method_is_in_a_table() {
     assert_eq!(missing::<crate::channel::ChannelScene>(), none);
     assert_eq!(missing::<crate::breaker::BreakerScene>(), none);
     assert_eq!(missing::<crate::stages::StagesScene>(), none);
+    assert_eq!(missing::<crate::alternatives::AlternativesScene>(), none);
+    assert_eq!(missing::<crate::ndjson::NdjsonScene>(), none);
     assert_eq!(missing::<crate::pool::PoolScene>(), none);
     assert_eq!(missing::<crate::receipt::ReceiptScene>(), none);
 }

@@ -84,7 +84,12 @@ impl Leaf {
         Err(error)
     }
 
-    fn take(&self, event: u64, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
+    /// Whether what it does with an event is the same with a batch: the others refuse single events.
+    pub(crate) fn takes_batches(&self) -> bool {
+        matches!(self.manner, Manner::Takes | Manner::Slow | Manner::Rings | Manner::Later)
+    }
+
+    fn take(&self, events: &[u64], delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
         if self.closed.load(Ordering::Acquire) {
             return self.refuse(WriteError::Closed);
         }
@@ -112,19 +117,25 @@ impl Leaf {
                 }
             }
         }
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(events);
         Ok(())
+    }
+}
+
+impl Leaf {
+    fn offer(&self, events: &[u64], delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
+        if self.busy.swap(true, Ordering::AcqRel) {
+            self.overlapped.store(true, Ordering::Release);
+        }
+        let answer = self.take(events, delivery);
+        self.busy.store(false, Ordering::Release);
+        answer
     }
 }
 
 impl Sink<u64> for Leaf {
     fn try_write(&self, event: &u64, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
-        if self.busy.swap(true, Ordering::AcqRel) {
-            self.overlapped.store(true, Ordering::Release);
-        }
-        let answer = self.take(*event, delivery);
-        self.busy.store(false, Ordering::Release);
-        answer
+        self.offer(std::slice::from_ref(event), delivery)
     }
 
     fn poll_close(&self, _: Shutdown, _: &Waker) -> Poll<Result<CloseReport, CloseError>> {
@@ -134,5 +145,22 @@ impl Sink<u64> for Leaf {
 
     fn id(&self) -> Option<SinkId> {
         Some(self.id)
+    }
+}
+
+/// The same for batches.
+pub(crate) struct Slices(pub(crate) Arc<Leaf>);
+
+impl Sink<[u64]> for Slices {
+    fn try_write(&self, events: &[u64], delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
+        self.0.offer(events, delivery)
+    }
+
+    fn poll_close(&self, how: Shutdown, waker: &Waker) -> Poll<Result<CloseReport, CloseError>> {
+        self.0.poll_close(how, waker)
+    }
+
+    fn id(&self) -> Option<SinkId> {
+        Some(self.0.id)
     }
 }

@@ -17,11 +17,13 @@
 #![cfg(feature = "test-util")]
 
 mod accounts;
+mod alternatives;
 mod breaker;
 mod broadcaster;
 mod channel;
 mod coverage;
 mod leaf;
+mod ndjson;
 mod pool;
 mod queue;
 mod receipt;
@@ -53,6 +55,16 @@ fn breaker() {
 #[test]
 fn retry_and_filter() {
     stage::play::<stages::StagesScene>();
+}
+
+#[test]
+fn fallback_and_time_limit() {
+    stage::play::<alternatives::AlternativesScene>();
+}
+
+#[test]
+fn ndjson_file() {
+    stage::play::<ndjson::NdjsonScene>();
 }
 
 #[test]

@@ -6,10 +6,10 @@ use std::task::Waker;
 use std::time::Duration;
 
 use fastrand::Rng;
-use sinkworks::{DropReason, Ledger, Overflow, Pool, Queue, Shutdown, Sink};
+use sinkworks::{Batching, DropReason, Ledger, Overflow, Pool, Queue, Shutdown, Sink};
 
 use crate::accounts::{Accounts, Answers, assert_proper};
-use crate::leaf::{Leaf, Manner};
+use crate::leaf::{Leaf, Manner, Slices};
 use crate::scene::{Actor, LONG, Operation, PRELUDE, Scene, event, eventually};
 
 /// One with a single worker and one with two.
@@ -180,9 +180,16 @@ impl Scene for QueueScene {
     fn set(rng: &mut Rng) -> Self {
         let leaf = Leaf::new(Manner::any(rng));
         let policy = rng.bool().then(|| POLICIES[rng.usize(..POLICIES.len())]);
-        let mut builder = Queue::builder(leaf.clone()).name(NAME).pool(&POOLS[rng.usize(..2)]);
+        let batch = if leaf.takes_batches() && rng.bool() { rng.usize(1..=3) } else { 0 };
+        let linger = Duration::from_micros([0, 0, 50][rng.usize(..3)]);
+        let builder = match batch {
+            0 => Queue::builder(leaf.clone()),
+            events => Queue::batching(Slices(leaf.clone()), Batching::new(events, linger)),
+        };
+        let mut builder = builder.name(NAME).pool(&POOLS[rng.usize(..2)]);
         if let Some(policy) = policy {
-            builder = builder.capacity(rng.u64(1..4)).overflow(policy);
+            let least = batch.max(1) as u64;
+            builder = builder.capacity(rng.u64(least..least + 3)).overflow(policy);
             if rng.u8(..4) == 0 {
                 builder = builder.capacity_bytes(rng.u64(8..=64), |_| 8);
             }
