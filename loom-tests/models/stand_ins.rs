@@ -7,7 +7,7 @@ use loom::thread;
 use super::{Model, mutation};
 use crate::clock::ManualTime;
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{ArcSwap, RealSeat, Seat, SegQueue, TryMutex, Unparker, now, park, random};
+use crate::sync::{ArcSwap, OnceLock, RealSeat, Seat, SegQueue, TryMutex, Unparker, now, park, random};
 
 pub(super) const MODELS: &[Model] = &[
     Model { name: "segqueue_each_value_once", preemptions: None, run: each_value_once, mutations: &[] },
@@ -34,6 +34,7 @@ pub(super) const MODELS: &[Model] = &[
     },
     Model { name: "arcswap_reads_a_version", preemptions: None, run: reads_a_version, mutations: &[] },
     Model { name: "try_mutex_excludes", preemptions: None, run: try_mutex_excludes, mutations: &[] },
+    Model { name: "once_lock_makes_one_value", preemptions: None, run: once_lock_makes_one_value, mutations: &[] },
     Model { name: "clock_never_goes_back", preemptions: None, run: clock_never_goes_back, mutations: &[] },
 ];
 
@@ -179,6 +180,23 @@ fn try_mutex_excludes() {
     let tried = usize::from(tried.is_ok());
     other.join().unwrap();
     assert_eq!(*mutex.try_lock().ok().unwrap(), 1 + tried);
+}
+
+/// Two threads want a value: one makes it, both see what was done before. Who takes it out has it whole.
+fn once_lock_makes_one_value() {
+    let (lock, made) = (Arc::new(OnceLock::new()), Arc::new(AtomicUsize::new(0)));
+    let want = |lock: &OnceLock<usize>, made: &AtomicUsize| {
+        let value = *lock.get_or_init(|| made.fetch_add(1, Ordering::Relaxed) + 1);
+        assert_eq!((value, made.load(Ordering::Relaxed)), (1, 1));
+    };
+    let other = {
+        let (lock, made) = (lock.clone(), made.clone());
+        thread::spawn(move || want(&lock, &made))
+    };
+    want(&lock, &made);
+    other.join().unwrap();
+    let mut lock = Arc::into_inner(lock).unwrap();
+    assert_eq!((lock.take(), lock.take()), (Some(1), None));
 }
 
 /// Time stands still but where a manual clock is advanced; a thread never sees it go back. Random numbers come again in each execution.

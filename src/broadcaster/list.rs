@@ -3,7 +3,7 @@
 //! **Orderings.** `gone` and `required` are set with Release and read with Acquire. Who sees that a sink is gone sees all that the last write to it did, which is what a
 //! waiting remove promises; who sees that one is required sees what the caller of `add_required` did before. The list itself is ordered by `ArcSwap`.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use crate::delivery::Delivery;
@@ -11,7 +11,7 @@ use crate::error::{CloseError, WriteError};
 use crate::shutdown::{CloseReport, Shutdown};
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::mutation;
+use crate::sync::{OnceLock, mutation};
 use crate::wakers::Wakers;
 
 /// A sink of a broadcaster.
@@ -58,7 +58,7 @@ impl<S: ?Sized> Entry<S> {
 impl<S: ?Sized> Drop for Entry<S> {
     fn drop(&mut self) {
         // Release: whoever sees it gone sees all that the last write did.
-        if let Some(gone) = self.gone.get() {
+        if let Some(gone) = self.gone.take() {
             gone.gone.store(true, Ordering::Release);
             if !mutation!("broadcaster_gone_wakes") {
                 gone.wakers.wake_all();

@@ -233,6 +233,32 @@ pub(crate) fn random() -> fastrand::Rng {
     fastrand::Rng::with_seed(7)
 }
 
+/// Stands in for `std::sync::OnceLock`, which loom does not see: it orders what it shows after what made it. Whoever takes the value out owns the lock alone, as the
+/// last owner of an `Arc` does, and comes after all who had it: that is what the read-modify-write stands for.
+pub(crate) struct OnceLock<T> {
+    is_set: AtomicUsize,
+    making: Mutex<()>,
+    value: std::sync::OnceLock<T>,
+}
+
+impl<T> OnceLock<T> {
+    pub(crate) fn new() -> Self {
+        Self { is_set: AtomicUsize::new(0), making: Mutex::new(()), value: std::sync::OnceLock::new() }
+    }
+
+    pub(crate) fn take(&mut self) -> Option<T> {
+        self.is_set.swap(0, Ordering::AcqRel);
+        self.value.take()
+    }
+
+    pub(crate) fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
+        let _making = super::lock(&self.making);
+        let value = self.value.get_or_init(make);
+        self.is_set.store(1, Ordering::Release);
+        value
+    }
+}
+
 thread_local! {
     static SEAT: Arc<Seat> = Arc::default();
 }

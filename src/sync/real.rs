@@ -8,7 +8,7 @@ pub(crate) use crossbeam_queue::SegQueue;
 pub(crate) use scoped_tls::scoped_thread_local;
 #[cfg(feature = "ndjson")]
 pub(crate) use std::sync::Mutex as TryMutex;
-pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, OnceLock};
 pub(crate) use std::{thread, thread_local};
 
 pub(crate) mod atomic {
