@@ -328,14 +328,13 @@ impl<E, N> Entrance<E, N> {
     /// There is room: lets the next in line try.
     #[inline]
     pub(crate) fn free_room(&self) {
-        if self.intake.leaves_room() {
-            // Pairs with the fence in `WaitList::register`: either the writer sees the room, or this sees the writer.
-            if !mutation!("room_line_fence") {
-                fence(Ordering::SeqCst);
-            }
-            if let Some(line) = self.line.as_ref().filter(|line| !line.is_empty() && !mutation!("room_line_wakes")) {
-                line.wake(1);
-            }
+        let Some(line) = &self.line else { return };
+        // Pairs with the fence in `WaitList::register`: either the writer sees the room, or this sees the writer.
+        if !mutation!("room_line_fence") {
+            fence(Ordering::SeqCst);
+        }
+        if !line.is_empty() && !mutation!("room_line_wakes") {
+            line.wake(1);
         }
     }
 

@@ -235,12 +235,6 @@ impl<E, N> Intake<E, N> {
         self.limits_behind().and_then(Limits::noted)
     }
 
-    /// The same as [`is_limited`](Self::is_limited), for the drain.
-    #[inline]
-    pub(crate) fn leaves_room(&self) -> bool {
-        self.back.is_limited
-    }
-
     /// A writer has popped an event to make room. The caller then looks whether the drain waits for its end: the fence in here pairs with the one in `close`.
     pub(crate) fn count_evicted(&self, note: Note) {
         if let Some(limits) = self.limits() {
