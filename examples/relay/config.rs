@@ -14,7 +14,7 @@ use serde::Deserialize;
 use sinkworks::webhook::formats::cloud_event::CloudEvent;
 use sinkworks::webhook::signature::{Secret, Signer};
 use sinkworks::webhook::{AddressPolicy, Webhook, WebhookError};
-use sinkworks::{Breaker, Overflow};
+use sinkworks::{Batching, Breaker, Overflow};
 use toml::Spanned;
 
 use crate::UNUSABLE;
@@ -38,6 +38,8 @@ pub(crate) struct Endpoint {
     pub(crate) source: String,
     pub(crate) kind: String,
     pub(crate) filter: Option<Filter>,
+    /// How many events a request may have, if more than one.
+    pub(crate) batch: Option<Batch>,
     pub(crate) required: bool,
     pub(crate) addresses: AddressPolicy,
     pub(crate) timeout: Duration,
@@ -59,6 +61,13 @@ impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint").field("name", &self.name).finish_non_exhaustive()
     }
+}
+
+/// What a batch may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Batch {
+    pub(crate) events: Batching,
+    pub(crate) max_bytes: u64,
 }
 
 /// Lets an event pass that has one of these values at a place.
@@ -177,6 +186,7 @@ struct Table {
     #[serde(default)]
     deny: Vec<Spanned<String>>,
     timeout_ms: Option<Spanned<u64>>,
+    batch: Option<Spanned<BatchTable>>,
     #[serde(default)]
     queue: QueueTable,
     #[serde(default)]
@@ -216,6 +226,14 @@ enum Scalar {
     Boolean(bool),
     Integer(i64),
     Text(String),
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BatchTable {
+    max_events: Option<Spanned<u64>>,
+    max_bytes: Option<Spanned<u64>>,
+    linger_ms: Option<Spanned<u64>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -296,6 +314,7 @@ impl Check<'_> {
             allow,
             deny,
             timeout_ms,
+            batch,
             queue,
             retry,
             breaker,
@@ -318,15 +337,17 @@ impl Check<'_> {
         if let Some(given) = queue.overflow.as_ref().filter(|_| required && overflow != OverflowName::Reject) {
             self.problem(given.span(), "a required endpoint drops nothing: overflow must be \"reject\"");
         }
+        let capacity = self.number("capacity", queue.capacity.as_ref(), 1..=10_000_000).unwrap_or(10_000);
+        let capacity_bytes =
+            self.number("capacity_bytes", queue.capacity_bytes.as_ref(), 1..=1 << 40).unwrap_or(64 << 20);
         let max_backoff = self.duration("max_backoff_ms", retry.max_backoff_ms.as_ref(), 60_000);
         Endpoint {
             signer: secret.and_then(|secret| self.signer(&secret)),
             filter: filter.map(|filter| self.filter(filter)),
             timeout: self.duration("timeout_ms", timeout_ms.as_ref(), 15_000),
-            capacity: self.number("capacity", queue.capacity.as_ref(), 1..=10_000_000).unwrap_or(10_000),
-            capacity_bytes: self
-                .number("capacity_bytes", queue.capacity_bytes.as_ref(), 1..=1 << 40)
-                .unwrap_or(64 << 20),
+            batch: self.batch(format, batch, capacity, capacity_bytes),
+            capacity,
+            capacity_bytes,
             overflow: match overflow {
                 OverflowName::Reject => Overflow::Reject,
                 OverflowName::DropNewest => Overflow::DropNewest,
@@ -346,6 +367,35 @@ impl Check<'_> {
             required,
             addresses,
         }
+    }
+
+    /// Registries put several events into an envelope, so who reads theirs expects that. `CloudEvents` come in batches only where somebody has asked for them.
+    fn batch(
+        &mut self,
+        format: FormatName,
+        given: Option<Spanned<BatchTable>>,
+        capacity: u64,
+        capacity_bytes: u64,
+    ) -> Option<Batch> {
+        let table = match (format, given) {
+            (FormatName::Registry, None) => BatchTable::default(),
+            (FormatName::Registry | FormatName::CloudeventsStructured, Some(given)) => given.into_inner(),
+            (FormatName::Json | FormatName::CloudeventsBinary, Some(given)) => {
+                self.problem(
+                    given.span(),
+                    "batch: the format has no batches; registry and cloudevents-structured have",
+                );
+                return None;
+            }
+            (_, None) => return None,
+        };
+        let most = usize::try_from(capacity.min(10_000)).unwrap_or(10_000);
+        let events = self.number("max_events", table.max_events.as_ref(), 1..=most as u64);
+        let events = events.and_then(|events| usize::try_from(events).ok()).unwrap_or(100.min(most));
+        let linger = self.number("linger_ms", table.linger_ms.as_ref(), 0..=DAY).unwrap_or(0);
+        let max_bytes = self.number("max_bytes", table.max_bytes.as_ref(), 1..=capacity_bytes);
+        let max_bytes = max_bytes.unwrap_or(capacity_bytes.min(256 << 10));
+        Some(Batch { events: Batching::new(events, Duration::from_millis(linger)), max_bytes })
     }
 
     fn attribute(&mut self, given: Option<Spanned<String>>, default: &str, event: fn(&str) -> CloudEvent) -> String {

@@ -12,7 +12,8 @@ use sinkworks::webhook::signature::{Secret, Verifier};
 use super::receiver::{Answer, Posted, Receiver};
 use super::{Dir, Ended, start};
 
-const SECRETS: [&str; 2] = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"];
+pub(crate) const SECRETS: [&str; 2] =
+    ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"];
 
 /// A relay that listens.
 pub(crate) struct Relay {
