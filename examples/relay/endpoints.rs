@@ -148,7 +148,9 @@ type Built = Result<(Queue<Shared>, Branch), Box<dyn Error>>;
 /// Queue, of batches where the endpoint gets them → retry with backoff, breaker and limits → webhook.
 fn build(spec: &Endpoint, blocking: bool, letters: Option<&Queue<DeadLetter<Shared>>>) -> Built {
     let format = AsEndpointWants { format: spec.format, source: spec.source.clone(), kind: spec.kind.clone() };
-    let mut webhook = Webhook::builder(&spec.url)
+    let mut webhook = spec
+        .tls
+        .apply(Webhook::builder(&spec.url))
         .name(&spec.name)
         .addresses(spec.addresses.clone())
         .timeout(spec.timeout)
