@@ -18,7 +18,7 @@ pub(super) const MODELS: &[Model] = &[
         preemptions: Some(3),
         run: send_against_receive,
         mutations: &[
-            mutation("queue_push_fence"),
+            mutation("channel_push_fence"),
             mutation("room_register_fence"),
             mutation("channel_push_wakes"),
             mutation("channel_reader_looks_again"),
@@ -52,7 +52,7 @@ pub(super) const MODELS: &[Model] = &[
             mutation("channel_gone_fence"),
             mutation("channel_gone_discards"),
             mutation("channel_gone_closes"),
-            mutation("queue_push_fence"),
+            mutation("channel_push_fence"),
         ],
     },
     Model {

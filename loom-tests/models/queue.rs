@@ -23,9 +23,7 @@ pub(super) const MODELS: &[Model] = &[
         run: two_writers,
         mutations: &[
             mutation("queue_push_wakes"),
-            mutation("queue_push_fence"),
-            mutation("queue_rest_fence"),
-            mutation("queue_rest_recheck"),
+            mutation("queue_sleeps_beside_a_writer"),
             mutation("queue_rest_ignores_wake"),
         ],
     },

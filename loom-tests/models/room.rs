@@ -95,7 +95,7 @@ pub(super) fn write(door: &Door, event: u32) -> Result<(), WriteError> {
         let mut delivery = Delivery::resume_with(&waker, &clock, EventId(0), journey);
         match door.enter_cloned(&event, &mut delivery, &Nobody) {
             Ok(event) => {
-                event.into_iter().for_each(|(event, note)| door.intake.push(event, note));
+                event.into_iter().for_each(|(event, entry)| door.intake.push(event, entry.note));
                 return Ok(());
             }
             Err(WriteError::NotReady(_)) => bell.wait(),
@@ -144,7 +144,7 @@ fn try_once(door: &Door, event: u32) -> bool {
     let mut delivery = Delivery::resume_with(&waker, &clock, EventId(0), Journey::default());
     match door.enter_cloned(&event, &mut delivery, &Nobody) {
         Ok(entered) => {
-            entered.into_iter().for_each(|(event, note)| door.intake.push(event, note));
+            entered.into_iter().for_each(|(event, entry)| door.intake.push(event, entry.note));
             true
         }
         Err(_) => false,

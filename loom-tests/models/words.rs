@@ -18,11 +18,8 @@ pub(super) const MODELS: &[Model] = &[
         preemptions: Some(3),
         run: at_most_one_drainer,
         mutations: &[
-            mutation("queue_push_fence"),
-            mutation("queue_rest_fence"),
-            mutation("queue_rest_recheck"),
+            mutation("queue_sleeps_beside_a_writer"),
             mutation("queue_rest_ignores_wake"),
-            mutation("queue_rest_takes_no_turn"),
             mutation("queue_wake_posts_once"),
             Mutation { name: "queue_rest_ordering", preemptions: Some(3) },
         ],
@@ -79,10 +76,9 @@ struct Bare {
 
 impl Bare {
     fn write(&self, event: u32) {
-        let note = self.intake.enter(&event).unwrap();
-        self.intake.push(event, note);
-        let run = self.intake.beside();
-        if run.is_idle() && run.wake() {
+        let entry = self.intake.enter(&event).unwrap();
+        self.intake.push(event, entry.note);
+        if entry.asleep && self.intake.beside().wake() {
             self.turn();
         }
     }
@@ -93,14 +89,21 @@ impl Bare {
         loop {
             self.delivered.begin();
             run.look();
+            self.intake.wake_up();
             let parcel = self.intake.pop();
             if let Some(parcel) = &parcel {
                 self.delivered.count();
                 self.intake.leave(parcel.note);
             }
             self.delivered.end();
-            if parcel.is_none() && run.rest(|| self.intake.is_empty()) {
-                return;
+            if parcel.is_none() {
+                if self.intake.fall_asleep(0) {
+                    if run.rest() {
+                        return;
+                    }
+                } else {
+                    thread::yield_now();
+                }
             }
         }
     }
@@ -180,7 +183,7 @@ fn two_closers_against_write() {
     };
     let writer = {
         let intake = intake.clone();
-        thread::spawn(move || intake.enter(&1).ok().map(|note| intake.push(1, note)).is_some())
+        thread::spawn(move || intake.enter(&1).ok().map(|entry| intake.push(1, entry.note)).is_some())
     };
     intake.close();
     let counted = intake.entered();

@@ -30,7 +30,7 @@ use crate::ledger::{DropReason, Ledger};
 use crate::name::Name;
 use crate::shutdown::{CloseReport, ComponentReport, Shutdown};
 use crate::sink::{Sink, SinkId};
-use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::atomic::{AtomicU8, Ordering, fence};
 use crate::sync::mutation;
 use crate::telemetry::{Limit, Observations, Observe, Registration, Topology, as_gauge, names as metric, register};
 use crate::wakers::WaitList;
@@ -140,7 +140,7 @@ impl<E: Send + 'static> Channel<E> {
     /// The event comes back with the reason: [`WriteError::Closed`], [`WriteError::Full`], or on a pool thread [`WriteError::NotReady`].
     pub fn send(&self, event: E) -> Result<(), SendError<E>> {
         match self.shared.entrance.enter(&event, &*self.shared) {
-            Ok(Place::Taken(note)) => self.shared.push(event, note),
+            Ok(Place::Taken(entry)) => self.shared.push(event, entry.note),
             Ok(Place::Shed) => {}
             Err(error) => return Err(SendError { event, error }),
         }
@@ -163,7 +163,10 @@ impl<E: Send + 'static> Channel<E> {
 impl<E: Send> Shared<E> {
     fn push(&self, event: E, note: Note) {
         self.entrance.intake.push(event, note);
-        // The fence in `push` pairs with the one in `WaitList::register`: either the reader sees the event, or this sees the reader.
+        // Pairs with the one in `WaitList::register`: either the reader sees the event, or this sees the reader.
+        if !mutation!("channel_push_fence") {
+            fence(Ordering::SeqCst);
+        }
         self.wake_next();
         if self.entrance.intake.beside().load(Ordering::Relaxed) != 0 && !mutation!("channel_gone_look") {
             self.discard();
@@ -277,8 +280,8 @@ impl<E: Send> Drop for Shared<E> {
 
 impl<E: Clone + Send + 'static> Sink<E> for Channel<E> {
     fn try_write(&self, event: &E, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
-        if let Some((event, note)) = self.shared.entrance.enter_cloned(event, delivery, &*self.shared)? {
-            self.shared.push(event, note);
+        if let Some((event, entry)) = self.shared.entrance.enter_cloned(event, delivery, &*self.shared)? {
+            self.shared.push(event, entry.note);
         }
         Ok(())
     }

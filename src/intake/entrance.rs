@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Intake;
 use super::limits::{Bounds, EventTooLarge, Note};
+use super::{Entry, Intake};
 use crate::block;
 use crate::clock::{Clock, saturating_add};
 use crate::contain::contain;
@@ -62,8 +62,8 @@ pub(crate) enum Refused {
 /// Whether an event that was accepted has a place.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Place {
-    /// The caller pushes it, with this note.
-    Taken(Note),
+    /// The caller pushes it, with the note in here.
+    Taken(Entry),
     /// It is dropped, and counted.
     Shed,
 }
@@ -98,8 +98,8 @@ enum Room {
 }
 
 /// An intake with a line in front and the books of what came and went.
-pub(crate) struct Entrance<E, N = ()> {
-    pub(crate) intake: Intake<E, N>,
+pub(crate) struct Entrance<E, N = (), D = ()> {
+    pub(crate) intake: Intake<E, N, D>,
     /// What the drain and evictions have dropped. What was shed is counted by the intake.
     pub(crate) drops: DropCounters,
     /// Writers that wait for room, where there is a bound.
@@ -109,7 +109,7 @@ pub(crate) struct Entrance<E, N = ()> {
     cut_off: AtomicU8,
 }
 
-impl<E, N> Entrance<E, N> {
+impl<E, N, D: Default> Entrance<E, N, D> {
     /// `beside` is what writers touch with every event.
     pub(crate) fn new(bounds: Bounds<E>, clock: &Clock, beside: N) -> Self {
         let overflow = bounds.overflow;
@@ -117,12 +117,14 @@ impl<E, N> Entrance<E, N> {
         let line = intake.is_limited().then(Arc::default);
         Self { intake, drops: DropCounters::default(), line, overflow, cut_off: AtomicU8::new(0) }
     }
+}
 
+impl<E, N, D> Entrance<E, N, D> {
     /// Takes a place, parking in line for it unless on a pool thread. The caller pushes next.
     #[inline]
     pub(crate) fn enter(&self, event: &E, owner: &impl Owner) -> Result<Place, WriteError> {
         match self.intake.enter(event) {
-            Ok(note) => Ok(Place::Taken(note)),
+            Ok(entry) => Ok(Place::Taken(entry)),
             Err(Refused::Closed) => Err(self.closed()),
             Err(_) => self.enter_full(event, owner),
         }
@@ -147,7 +149,7 @@ impl<E, N> Entrance<E, N> {
         event: &E,
         delivery: &mut Delivery<'_>,
         owner: &impl Owner,
-    ) -> Result<Option<(E, Note)>, WriteError>
+    ) -> Result<Option<(E, Entry)>, WriteError>
     where
         E: Clone,
     {
@@ -164,7 +166,7 @@ impl<E, N> Entrance<E, N> {
         let clone = event.clone();
         let place = self.reserve(&clone, line, Some(delivery), owner)?;
         Ok(match place {
-            Place::Taken(note) => Some((clone, note)),
+            Place::Taken(entry) => Some((clone, entry)),
             Place::Shed => None,
         })
     }
@@ -180,12 +182,12 @@ impl<E, N> Entrance<E, N> {
     ) -> Result<Place, WriteError> {
         loop {
             match self.intake.enter(event) {
-                Ok(note) => {
+                Ok(entry) => {
                     if let Some(ticket) = line.and_then(|line| line.ticket) {
                         // It has its place and is not pushed yet: a waker of the user's that panics must not keep it from that.
                         contain(|| self.pass_room_on(ticket));
                     }
-                    return Ok(Place::Taken(note));
+                    return Ok(Place::Taken(entry));
                 }
                 Err(Refused::Closed) => return Err(self.closed()),
                 Err(Refused::Full | Refused::TooLarge { .. }) => {}

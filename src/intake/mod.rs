@@ -3,16 +3,21 @@
 //!
 //! Three words:
 //!
-//! - `entered`: how many events were accepted, and the bit `CLOSED`. Only writers and the closer change it.
+//! - `entered`: how many events were accepted, and the bits `CLOSED` and `ASLEEP`. Only writers and the closer change it, and the drain when it falls asleep and wakes up.
 //! - `left`: how many of them are done with, and the bits `ABORTED` and `QUIET`. Only the drain and the aborting closer change it.
 //! - `last`: how many were accepted in all, once closed; until then `MAX`. The drain reads this one to see whether it is closed.
 //!
-//! The writers' words are on one cache line, with whatever else a writer touches (`beside`), and the drain's on another. A write to a queue that
+//! The writers' words are on one cache line, with whatever else a writer touches (`beside`), and the drain's on another, with whatever else the drain does (`behind`). A write to a queue that
 //! was idle moves every line it touches from the drain's core, so each line more costs it as much as the rest of its work.
 //!
 //! A writer that enters and a closer meet in one read-modify-write on `entered`: a writer that finds `CLOSED` in what it got was not accepted, although the count
 //! has moved, since `last` was frozen before. The depth, `entered - left`, is exact; it counts events that are accepted but not yet
-//! pushed, so an empty queue of events does not mean that nothing is to come, and the drain never waits for it: that writer wakes it.
+//! pushed, so an empty queue of events does not mean that nothing is to come.
+//!
+//! A writer that enters and a drain that has nothing to do meet in the same word. The drain falls asleep by a compare-exchange that sets `ASLEEP`, from a count of which none is left inside: so
+//! no writer is between its place and its push. Whoever enters later gets `ASLEEP` in what it read, and wakes the drain once it has pushed. Nobody else has to look, so a write
+//! needs no fence. The price: a drain that finds nothing while a writer is in between has to look again until that writer has pushed, as it has to within the pop of a `SegQueue`, for a
+//! writer that has moved its tail and not written yet. A channel's readers do not; its writers fence and look.
 //!
 //! A drain that advances `left` and a closer that aborts meet in one read-modify-write on `left`: events before the abort were
 //! delivered, at most the one at it is in flight, none after it is attempted. Once closed, the drain also says in that word when it is not
@@ -41,8 +46,10 @@ use limits::{Bounds, Limits, Note};
 
 /// In `entered`: nothing more is accepted.
 const CLOSED: u64 = 1;
+/// In `entered`: the drain rests, or has just been woken. Who reads this when it enters wakes it.
+const ASLEEP: u64 = 2;
 /// One event in `entered`.
-const ENTERED: u64 = 2;
+const ENTERED: u64 = 4;
 /// In `left`: no event is attempted any more.
 const ABORTED: u64 = 1;
 /// In `left`: the drain is not offering an event. Once it is aborted too, that is for good.
@@ -50,9 +57,9 @@ const QUIET: u64 = 2;
 /// One event in `left`.
 const LEFT: u64 = 4;
 
-pub(crate) struct Intake<E, N = ()> {
+pub(crate) struct Intake<E, N = (), D = ()> {
     front: CachePadded<Front<E, N>>,
-    back: CachePadded<Back>,
+    back: CachePadded<Back<D>>,
     /// The events that are inside, unless the limits have them, with a note beside each.
     plain: SegQueue<E>,
 }
@@ -66,13 +73,14 @@ struct Front<E, N> {
 }
 
 /// The drain's line.
-struct Back {
+struct Back<D> {
     left: AtomicU64,
     last: AtomicU64,
     /// The most events inside that the drain has seen.
     high_water: AtomicU64,
     /// Whether there are limits: the drain asks with every event, and the writers' line, where they are, is not for it to touch.
     is_limited: bool,
+    behind: D,
 }
 
 /// An event that was inside, with its note.
@@ -81,20 +89,48 @@ pub(crate) struct Parcel<E> {
     pub(crate) note: Note,
 }
 
-impl<E, N> Intake<E, N> {
+/// A place for an event.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry {
+    /// What is kept beside the event.
+    pub(crate) note: Note,
+    /// The drain rests, so that its owner is to be woken after the push.
+    pub(crate) asleep: bool,
+}
+
+impl Entry {
+    fn new(note: Note, entered: u64) -> Self {
+        Self { note, asleep: entered & ASLEEP != 0 }
+    }
+}
+
+impl<E, N, D: Default> Intake<E, N, D> {
     pub(crate) fn new(bounds: Bounds<E>, clock: &Clock, beside: N) -> Self {
         let limits = Limits::new(bounds, clock);
         let is_limited = limits.is_some();
-        let front = Front { entered: AtomicU64::new(0), limits, beside };
+        let front = Front { entered: AtomicU64::new(ASLEEP), limits, beside };
         let zero = AtomicU64::default;
-        let back = Back { left: zero(), last: AtomicU64::new(u64::MAX), high_water: zero(), is_limited };
+        let last = AtomicU64::new(u64::MAX);
+        let back = Back { left: zero(), last, high_water: zero(), is_limited, behind: D::default() };
         Self { front: CachePadded::new(front), back: CachePadded::new(back), plain: SegQueue::new() }
     }
+}
 
+impl<E, N, D> Intake<E, N, D> {
     /// What lies on the writers' line.
     #[inline]
     pub(crate) fn beside(&self) -> &N {
         &self.front.beside
+    }
+
+    /// What lies on the drain's line.
+    #[inline]
+    pub(crate) fn behind(&self) -> &D {
+        &self.back.behind
+    }
+
+    pub(crate) fn behind_mut(&mut self) -> &mut D {
+        &mut self.back.behind
     }
 
     #[inline]
@@ -122,7 +158,7 @@ impl<E, N> Intake<E, N> {
 
     /// Takes a place for an event, which the caller pushes next.
     #[inline]
-    pub(crate) fn enter(&self, event: &E) -> Result<Note, Refused> {
+    pub(crate) fn enter(&self, event: &E) -> Result<Entry, Refused> {
         if let Some(limits) = self.limits() {
             return self.enter_limited(limits, event);
         }
@@ -132,10 +168,10 @@ impl<E, N> Intake<E, N> {
         if before & CLOSED != 0 && !mutation!("queue_enter_closed_check") {
             return Err(Refused::Closed);
         }
-        Ok(Note::default())
+        Ok(Entry::new(Note::default(), before))
     }
 
-    fn enter_limited(&self, limits: &Limits<E>, event: &E) -> Result<Note, Refused> {
+    fn enter_limited(&self, limits: &Limits<E>, event: &E) -> Result<Entry, Refused> {
         // The bytes first, since they can be given back. Bytes that are taken for a moment may turn another writer away. Whoever gives them back looks again,
         // and either gets in, or finds it full; so somebody is inside whose leaving wakes that other. The look before that is for its cost alone: a writer
         // to a full queue moves no word.
@@ -144,17 +180,19 @@ impl<E, N> Intake<E, N> {
             return Err(if self.is_closed() { Refused::Closed } else { Refused::Full });
         }
         let bytes = limits.reserve(event)?;
-        if let Err(refused) = self.take_place(limits) {
-            if !mutation!("bytes_given_back") {
-                limits.release(bytes);
+        match self.take_place(limits) {
+            Ok(before) => Ok(Entry::new(limits.note(bytes), before)),
+            Err(refused) => {
+                if !mutation!("bytes_given_back") {
+                    limits.release(bytes);
+                }
+                Err(refused)
             }
-            return Err(refused);
         }
-        Ok(limits.note(bytes))
     }
 
-    /// By compare-exchange against those that have gone, so that the bound is exact.
-    fn take_place(&self, limits: &Limits<E>) -> Result<(), Refused> {
+    /// By compare-exchange against those that have gone, so that the bound is exact. Answers the word before.
+    fn take_place(&self, limits: &Limits<E>) -> Result<u64, Refused> {
         let mut entered = self.front.entered.load(Ordering::Relaxed);
         loop {
             if entered & CLOSED != 0 && !mutation!("room_enter_closed_check") {
@@ -166,11 +204,10 @@ impl<E, N> Intake<E, N> {
             }
             let more = entered + ENTERED;
             if mutation!("room_bound_by_load") {
-                self.front.entered.fetch_add(ENTERED, Ordering::AcqRel);
-                return Ok(());
+                return Ok(self.front.entered.fetch_add(ENTERED, Ordering::AcqRel));
             }
             match self.front.entered.compare_exchange_weak(entered, more, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return Ok(()),
+                Ok(before) => return Ok(before),
                 Err(now) => entered = now,
             }
         }
@@ -188,17 +225,47 @@ impl<E, N> Intake<E, N> {
         Ok(limits.lacks_bytes(event)? || self.lacks_place(limits))
     }
 
-    /// Puts the event into the place that [`enter`](Self::enter) took. The caller then looks whether the drain needs a wake: the fence in here pairs
-    /// with the one in `RunWord::rest`, or with that of a `WaitList`.
+    /// Puts the event into the place that [`enter`](Self::enter) took. The caller then wakes the drain, if that was asleep.
     #[inline]
     pub(crate) fn push(&self, event: E, note: Note) {
         match self.limits().and_then(Limits::noted) {
             None => self.plain.push(event),
             Some(noted) => noted.push(Parcel { event, note }),
         }
-        if !mutation!("queue_push_fence") {
-            fence(Ordering::SeqCst);
+    }
+
+    /// The drain has found nothing to pop, and has `inside` events that have not left. If there are no others, it is asleep from now on: who enters wakes it. `false`: somebody is about
+    /// to push, and does not; look again.
+    pub(crate) fn fall_asleep(&self, inside: u64) -> bool {
+        let entered = self.front.entered.load(Ordering::Relaxed);
+        let gone = self.gone() + inside;
+        if mutation!("queue_sleeps_beside_a_writer") {
+            self.front.entered.fetch_or(ASLEEP, Ordering::AcqRel);
+            return true;
         }
+        if entered & CLOSED != 0 {
+            // Who was accepted before the close is waited for, since it wakes nobody. Who only has to do away with an event that was shed wakes the drain.
+            return self.back.last.load(Ordering::Acquire) == gone;
+        }
+        entered / ENTERED == gone
+            && self
+                .front
+                .entered
+                .compare_exchange(entered, entered | ASLEEP, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// The drain has its turn: who enters need not wake it.
+    pub(crate) fn wake_up(&self) {
+        // Looked at first: a turn that was not preceded by sleep leaves the writers their line.
+        if self.is_asleep() {
+            self.front.entered.fetch_and(!ASLEEP, Ordering::AcqRel);
+        }
+    }
+
+    /// Whether the next writer has to wake the drain.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.front.entered.load(Ordering::Relaxed) & ASLEEP != 0
     }
 
     pub(crate) fn pop(&self) -> Option<Parcel<E>> {

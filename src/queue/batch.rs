@@ -180,7 +180,6 @@ impl<E> Default for Gathered<E> {
 
 impl<E> Gathered<E> {
     /// How many have been popped and have not left.
-    #[cfg(feature = "test-util")]
     pub(super) fn inside(&self) -> usize {
         self.remaining() + usize::from(self.next.is_some())
     }

@@ -151,10 +151,10 @@ impl<E: Send + 'static> QueueBuilder<E> {
     pub(super) fn assemble(self, id: SinkId, name: Name) -> Queue<E> {
         let pool = self.pool.unwrap_or_else(|| Pool::global().clone());
         let clock = pool.clock().clone();
-        let entrance = Entrance::new(self.bounds, &clock, Ready::new(pool));
+        let entrance = Entrance::new(self.bounds, &clock, Ready::new(pool, id));
         let max_bytes = self.max_batch_bytes;
         let batches = self.batches.map(|(options, sink)| Batches::new(options.at_least_one(), max_bytes, sink));
-        let mailbox = Mailbox::new(id, name, entrance, self.sink, batches, self.dead_letters);
+        let mailbox = Mailbox::new(name, entrance, self.sink, batches, self.dead_letters);
         let handle = Arc::new(Handle(mailbox.clone()));
         Queue { mailbox, handle }
     }

@@ -96,7 +96,7 @@ impl<E: Send + 'static> Mailbox<E> {
             }
             self.closing().closers.register(waker);
         }
-        if Asking::has(self.id) && !mutation!("cycle_is_seen") {
+        if Asking::has(self.sink_id()) && !mutation!("cycle_is_seen") {
             return Poll::Ready(Err(CloseError::Cycle(CloseReport::new())));
         }
         let how = self.how().unwrap_or(how);
@@ -139,7 +139,7 @@ impl<E: Send + 'static> Mailbox<E> {
             return Poll::Pending;
         }
         let left = self.entrance.intake.abort();
-        let turn_runs = match self.drain.try_lock() {
+        let turn_runs = match self.drain().try_lock() {
             Ok(mut drain) => {
                 self.abandon(&mut drain);
                 false
@@ -171,7 +171,7 @@ impl<E: Send + 'static> Mailbox<E> {
 
     fn poll_destination(&self, how: Shutdown) -> Poll<Result<CloseReport, CloseError>> {
         let poll = || {
-            let _asking = Asking::begin(self.id);
+            let _asking = Asking::begin(self.sink_id());
             self.sink.poll_close(how, &self.waker)
         };
         contain(poll).unwrap_or(Poll::Ready(Err(CloseError::Panicked)))
@@ -181,7 +181,7 @@ impl<E: Send + 'static> Mailbox<E> {
     fn conclude(&self, answer: Result<CloseReport, CloseError>, ledger: Ledger) -> Result<CloseReport, CloseError> {
         match answer {
             Err(CloseError::Cycle(mut report)) if Asking::is_nested() && !mutation!("cycle_answer_goes_up") => {
-                report.insert(self.id, ComponentReport { name: Arc::clone(&self.name), ledger });
+                report.insert(self.sink_id(), ComponentReport { name: Arc::clone(&self.name), ledger });
                 Err(CloseError::Cycle(report))
             }
             answer => Ok(self.end(answer, ledger)),
@@ -195,7 +195,7 @@ impl<E: Send + 'static> Mailbox<E> {
         let report = closing.report.get_or_insert_with(|| {
             let mut report = CloseReport::new();
             report.absorb(self.sink.id(), destination);
-            report.insert(self.id, ComponentReport { name: Arc::clone(&self.name), ledger });
+            report.insert(self.sink_id(), ComponentReport { name: Arc::clone(&self.name), ledger });
             report
         });
         let report = report.clone();

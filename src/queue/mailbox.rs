@@ -16,9 +16,9 @@ use crate::clock::Clock;
 use crate::contain::contain;
 use crate::dead_letter::{Circumstances, DeadLetter, DeadLetters};
 use crate::delivery::Journey;
-use crate::intake::Parcel;
 use crate::intake::entrance::{Entrance, Owner};
 use crate::intake::limits::Note;
+use crate::intake::{Entry, Parcel};
 use crate::ledger::{DropReason, Ledger};
 use crate::name::Name;
 use crate::pool::batch::Batch;
@@ -30,13 +30,11 @@ use crate::sync::{Mutex, lock, mutation};
 use crate::telemetry::{Limit, Observations, Observe, Registration, Topology, as_gauge, names, register};
 
 pub(super) struct Mailbox<E: Send> {
-    pub(super) id: SinkId,
     pub(super) name: Name,
-    pub(super) entrance: Entrance<E, Ready>,
+    pub(super) entrance: Entrance<E, Ready, Mutex<Drain<E>>>,
     pub(super) dead_letters: Option<Box<DeadLetters<E>>>,
     pub(super) timing: Timing,
     pub(super) limits: Limits,
-    pub(super) drain: Mutex<Drain<E>>,
     /// Made when it begins to close.
     closing: OnceLock<Box<Closing>>,
     pub(super) sink: Box<dyn Sink<E>>,
@@ -46,6 +44,10 @@ pub(super) struct Mailbox<E: Send> {
     this: Weak<Self>,
     registration: Registration,
 }
+
+// Four pairs of cache lines for the intake, two for the rest: each queue of a hundred thousand pays for one more.
+#[cfg(all(target_arch = "x86_64", not(any(feature = "tracing", sinkworks_loom, sinkworks_mutated))))]
+const _: () = assert!(size_of::<Mailbox<u64>>() <= 6 * 128);
 
 /// How much it tells of each kind of change.
 #[derive(Default)]
@@ -77,10 +79,9 @@ impl<E> Default for Drain<E> {
     }
 }
 
-#[cfg(feature = "test-util")]
 impl<E> Drain<E> {
     /// Events that were popped and have not left.
-    fn inside(&self) -> u64 {
+    pub(super) fn inside(&self) -> u64 {
         u64::from(self.held.is_some()) + self.batch.as_ref().map_or(0, |batch| batch.inside() as u64)
     }
 }
@@ -95,6 +96,8 @@ pub(super) struct Ready {
     pub(super) run: RunWord,
     lane: AtomicU8,
     pool: Pool,
+    /// Nothing that a writer needs: there is room for it here.
+    id: SinkId,
     /// The mailbox's reference to itself while it is not on a ready list and has no turn. Whoever sets the run word active takes it and
     /// posts it; the turn puts another back before the word shows that it is over. So a writer who wakes the mailbox counts no
     /// reference, which would cost it one more cache line; and a mailbox lives, with handles or without, until it has ended.
@@ -102,29 +105,26 @@ pub(super) struct Ready {
 }
 
 impl Ready {
-    pub(super) fn new(pool: Pool) -> Self {
+    pub(super) fn new(pool: Pool, id: SinkId) -> Self {
         // Unknown sinks may block: they prove themselves in the slow lane.
-        Self { run: RunWord::new(), lane: AtomicU8::new(SLOW), pool, me: Mutex::new(None) }
+        Self { run: RunWord::new(), lane: AtomicU8::new(SLOW), pool, id, me: Mutex::new(None) }
     }
 }
 
 impl<E: Send + 'static> Mailbox<E> {
     pub(super) fn new(
-        id: SinkId,
         name: Name,
-        entrance: Entrance<E, Ready>,
+        entrance: Entrance<E, Ready, Mutex<Drain<E>>>,
         sink: Box<dyn Sink<E>>,
         batches: Option<Batches<E>>,
         dead_letters: Option<DeadLetters<E>>,
     ) -> Arc<Self> {
         let mailbox = Arc::new_cyclic(|this: &Weak<Self>| Self {
-            id,
             name,
             entrance,
             dead_letters: dead_letters.map(Box::new),
             timing: Timing::default(),
             limits: Limits::default(),
-            drain: Mutex::default(),
             closing: OnceLock::new(),
             sink,
             batches: batches.map(Box::new),
@@ -138,9 +138,9 @@ impl<E: Send + 'static> Mailbox<E> {
 
     /// Puts an event into the place that was taken for it.
     #[inline]
-    pub(super) fn push(&self, event: E, note: Note, batch: Option<&mut Batch>) {
-        self.entrance.intake.push(event, note);
-        if self.ready().run.is_idle() && !mutation!("queue_push_wakes") {
+    pub(super) fn push(&self, event: E, entry: Entry, batch: Option<&mut Batch>) {
+        self.entrance.intake.push(event, entry.note);
+        if entry.asleep && !mutation!("queue_push_wakes") {
             self.wake_into(batch);
         }
     }
@@ -286,11 +286,20 @@ impl<E: Send + 'static> Mailbox<E> {
     }
 
     fn key(&self) -> u64 {
-        self.id.number()
+        self.sink_id().number()
     }
 }
 
 impl<E: Send> Mailbox<E> {
+    pub(super) fn sink_id(&self) -> SinkId {
+        self.entrance.intake.beside().id
+    }
+
+    /// What the one who has the turn works with.
+    pub(super) fn drain(&self) -> &Mutex<Drain<E>> {
+        self.entrance.intake.behind()
+    }
+
     pub(super) fn closing(&self) -> &Closing {
         self.closing.get_or_init(Box::default)
     }
@@ -310,7 +319,7 @@ impl<E: Send> Mailbox<E> {
     }
 
     pub(super) fn describe_to(&self, topology: &mut Topology) {
-        topology.stage(Some(self.id), "queue", &self.name, |topology| {
+        topology.stage(Some(self.sink_id()), "queue", &self.name, |topology| {
             topology.set("depth", self.ledger().pending);
             topology.set("closed", self.entrance.intake.is_closed());
             topology.set("pool", self.ready().pool.name());
@@ -394,7 +403,7 @@ impl<E: Send> Observe for Mailbox<E> {
     #[cfg(feature = "test-util")]
     fn audit(&self) -> Result<(), String> {
         // A turn that runs is between an event's delivery and its count.
-        let Ok(drain) = self.drain.try_lock() else { return Ok(()) };
+        let Ok(drain) = self.drain().try_lock() else { return Ok(()) };
         let look = || self.entrance.books(drain.inside(), Some(drain.delivered));
         let books = look();
         if look() != books {
@@ -410,12 +419,12 @@ impl<E: Send> Mailbox<E> {
     /// What is wrong when nobody has it any more.
     fn audit_end(&self) -> Result<(), String> {
         let (held, delivered) = {
-            let drain = lock(&self.drain);
+            let drain = lock(self.drain());
             (drain.inside(), drain.delivered)
         };
         let books = self.entrance.books(held, Some(delivered));
         books.check_at_end().map_err(|what| format!("queue {} at its end: {what}: {books:?}", self.name))?;
-        let reported = self.closing().reported(self.id);
+        let reported = self.closing().reported(self.sink_id());
         let Some(reported) = reported else { return Ok(()) };
         let ledger = self.ledger();
         let late = ledger.delivered.checked_sub(reported.delivered);
@@ -431,9 +440,10 @@ impl<E: Send> Drop for Mailbox<E> {
         std::mem::take(&mut self.registration).retire(|out| self.observe(out));
         #[cfg(feature = "test-util")]
         crate::test_util::audit::note(self.audit_end());
-        let timer = self.drain.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).timer;
+        let timer =
+            self.entrance.intake.behind_mut().get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).timer;
         if let Some(at) = timer {
-            self.ready().pool.clear_timer(self.id.number(), at);
+            self.ready().pool.clear_timer(self.sink_id().number(), at);
         }
     }
 }

@@ -2,19 +2,20 @@
 //!
 //! | bits | state |
 //! |---|---|
-//! | none | idle: a writer that sees this after its push wakes it |
+//! | none | idle: a writer that finds it [asleep](crate::intake) wakes it |
 //! | `ACTIVE` | on a ready list, or having its turn: never on two lists, never two turns at once |
 //! | `ACTIVE`, `WAKE` | the same, and something has happened that the turn may have missed: it looks again before it ends |
 //! | `HOLD` | the first event waits for a timer or a waker: writers leave it alone |
 //! | `ACTIVE` for ever | closed and done: later wakes do nothing |
 //!
-//! The race that matters: the drain finds nothing and goes idle while a writer pushes. The drain goes idle, fences, looks
-//! once more; the writer pushes, fences, looks at the word. Both fences are in one total order, so one of the two sees the other.
+//! The race that matters: the drain finds nothing and goes idle while a writer pushes. The drain falls asleep first, in the word in which writers enter, and only from a count that shows
+//! that nobody is between; then it goes idle here, unless somebody has woken it since. A writer that enters after the first step wakes it: before the second, which then fails, or after it, and then that
+//! writer posts it.
 //!
 //! **Orderings.** Whoever wakes, and a turn that ends, releases what it has done (Release); `look` acquires it (Acquire). All steps are read-modify-writes, so that none hides an
-//! earlier one's release. The looks are Relaxed after a fence, and so is the step that takes the turn back: `look` follows. Each of them is a mutation of a model.
+//! earlier one's release. Each of them is a mutation of a model.
 
-use crate::sync::atomic::{AtomicUsize, Ordering, fence};
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{mutation, ordering};
 
 const IDLE: usize = 0;
@@ -28,12 +29,6 @@ pub(crate) struct RunWord(AtomicUsize);
 impl RunWord {
     pub(crate) fn new() -> Self {
         Self(AtomicUsize::new(IDLE))
-    }
-
-    /// Whether a writer that has just pushed must wake the mailbox. While the mailbox runs, this reads a line that nobody writes.
-    #[inline]
-    pub(crate) fn is_idle(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == IDLE
     }
 
     /// Something happened. Whether the caller must post the mailbox.
@@ -57,27 +52,13 @@ impl RunWord {
         self.0.compare_exchange(ACTIVE, HOLD, release, Ordering::Relaxed).is_ok()
     }
 
-    /// Ends the turn until the next write, if `is_empty` still holds afterwards. `false`: look again.
-    pub(crate) fn rest(&self, is_empty: impl FnOnce() -> bool) -> bool {
-        let wake_seen = !mutation!("queue_rest_ignores_wake");
-        // Release, though a fence follows: a writer that has fenced before this one, and sees the word idle, has the next turn.
-        let release = ordering!(Release, "queue_rest_ordering");
-        if self.0.compare_exchange(ACTIVE, IDLE, release, Ordering::Relaxed).is_err() && wake_seen {
-            return false;
-        }
-        if !wake_seen {
+    /// Ends the turn until the next write, which finds the drain asleep already. `false`: something has happened meanwhile, look again.
+    pub(crate) fn rest(&self) -> bool {
+        if mutation!("queue_rest_ignores_wake") {
             self.0.store(IDLE, Ordering::Release);
-        }
-        if !mutation!("queue_rest_fence") {
-            fence(Ordering::SeqCst);
-        }
-        if mutation!("queue_rest_recheck") || is_empty() {
             return true;
         }
-        // A writer pushed before it could see the word idle. Whoever sets ACTIVE now has the turn.
-        if mutation!("queue_rest_takes_no_turn") {
-            return false;
-        }
-        self.0.compare_exchange(IDLE, ACTIVE, Ordering::Relaxed, Ordering::Relaxed).is_err()
+        let release = ordering!(Release, "queue_rest_ordering");
+        self.0.compare_exchange(ACTIVE, IDLE, release, Ordering::Relaxed).is_ok()
     }
 }

@@ -15,7 +15,7 @@ use crate::intake::Parcel;
 use crate::ledger::DropReason;
 use crate::pool::Turn;
 use crate::shutdown::Shutdown;
-use crate::sync::{lock, mutation};
+use crate::sync::{Backoff, lock, mutation};
 
 /// Why the delivery stopped.
 pub(super) enum Stop {
@@ -29,12 +29,14 @@ pub(super) enum Stop {
 
 pub(super) fn turn<E: Send + 'static>(mailbox: &Mailbox<E>, began: Instant) -> Turn {
     // Waits only for a closer that abandons what is here; two turns never meet.
-    let mut drain = lock(&mailbox.drain);
+    let mut drain = lock(mailbox.drain());
     block::in_turn(&mailbox.waker, || {
+        let backoff = Backoff::new();
         let mut pace = Pace::new(&mailbox.timing, mailbox.clock(), began);
         loop {
-            let run = &mailbox.ready().run;
+            let (run, intake) = (&mailbox.ready().run, &mailbox.entrance.intake);
             run.look();
+            intake.wake_up();
             let delivered = drain.delivered;
             let stop = deliver(mailbox, &mut drain, &mut pace);
             // Before a close answers: who has its report finds the time.
@@ -45,12 +47,20 @@ pub(super) fn turn<E: Send + 'static>(mailbox: &Mailbox<E>, began: Instant) -> T
                 Stop::Spent if mutation!("queue_spent_is_done") => return Turn::Done,
                 Stop::Spent => return Turn::Again,
                 Stop::Hold => mailbox.lie_down(|| run.hold()),
-                Stop::Empty if mailbox.entrance.intake.is_drained() => match mailbox.close_drained(&mut drain) {
+                Stop::Empty if intake.is_drained() => match mailbox.close_drained(&mut drain) {
                     // The run word stays active: nobody posts this mailbox again.
                     Poll::Ready(()) => return Turn::Done,
                     Poll::Pending => mailbox.lie_down(|| run.hold()),
                 },
-                Stop::Empty => mailbox.lie_down(|| run.rest(|| mailbox.entrance.intake.is_empty())),
+                Stop::Empty if intake.fall_asleep(drain.inside()) => mailbox.lie_down(|| run.rest()),
+                // A writer has taken its place and not pushed yet: a few instructions, unless it is interrupted there. Then others have their turn.
+                Stop::Empty if backoff.is_completed() => return Turn::Again,
+                Stop::Empty => {
+                    while intake.is_empty() && !backoff.is_completed() {
+                        backoff.snooze();
+                    }
+                    false
+                }
             };
             if ended {
                 return Turn::Done;

@@ -52,6 +52,25 @@ pub(crate) fn spin_loop() {
     loom::thread::yield_now();
 }
 
+/// Stands in for `crossbeam_utils::Backoff`: lets the others go on, once.
+#[derive(Default)]
+pub(crate) struct Backoff(std::cell::Cell<bool>);
+
+impl Backoff {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn snooze(&self) {
+        self.0.set(true);
+        loom::thread::yield_now();
+    }
+
+    pub(crate) fn is_completed(&self) -> bool {
+        self.0.get()
+    }
+}
+
 /// Slots of a stand-in queue: more than any model pushes.
 const SLOTS: usize = 16;
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use arc_swap::{ArcSwap, ArcSwapOption};
 pub(crate) use crossbeam_queue::SegQueue;
+pub(crate) use crossbeam_utils::Backoff;
 pub(crate) use scoped_tls::scoped_thread_local;
 #[cfg(feature = "ndjson")]
 pub(crate) use std::sync::Mutex as TryMutex;
