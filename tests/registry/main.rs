@@ -55,7 +55,7 @@ fn eventually(within: Duration, mut done: impl FnMut() -> bool) -> bool {
 #[ignore = "needs Debian's docker-registry: ci/registry.sh"]
 fn nothing_is_lost_while_an_endpoint_is_down_for_ten_seconds() {
     let outage = Duration::from_secs(10);
-    let played = play(&Scene { name: "down", outage, images: 90, pushing: Duration::from_secs(12), capacity: 10_000 });
+    let played = play(&Scene { name: "down", outage, images: 60, pushing: Duration::from_secs(12), capacity: 10_000 });
     assert_eq!(played.refused, 0, "the relay refused the registry's requests");
     // It is not held up by the other.
     assert!(played.lag < outage / 2, "the healthy endpoint got an event {:?} late", played.lag);
@@ -65,7 +65,7 @@ fn nothing_is_lost_while_an_endpoint_is_down_for_ten_seconds() {
 #[ignore = "needs Debian's docker-registry: ci/registry.sh"]
 fn what_a_full_relay_refuses_is_repeated_by_the_registry_and_nothing_is_lost_either() {
     let (outage, pushing) = (Duration::from_secs(3), Duration::from_secs(4));
-    let played = play(&Scene { name: "full", outage, images: 40, pushing, capacity: 20 });
+    let played = play(&Scene { name: "full", outage, images: 30, pushing, capacity: 15 });
     assert!(played.refused > 0, "the relay's queue was never full");
 }
 
