@@ -96,7 +96,7 @@ fn play(scene: &Scene) -> Played {
         + &format!("queue.capacity = {}\nretry.max_backoff_ms = 500\nbreaker.backoff_ms = 500\n", scene.capacity);
     let relay = Relay::start(&dir.file("relay.toml", &config), &["--metrics", "127.0.0.1:0"]);
     let events = format!("http://{}/events", relay.address);
-    let registry = Registry::start(&dir, &[("relay", &events), ("direct", &direct.url())]);
+    let registry = Registry::start(&dir, &events, &direct.url());
 
     let mut client = Client::new(&registry.url);
     let began = Instant::now();

@@ -1,6 +1,5 @@
-//! Debian's `docker-registry` as a process, which notifies several endpoints.
+//! Debian's `docker-registry` as a process, which notifies two endpoints.
 
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -39,11 +38,11 @@ pub(crate) struct Notified {
 }
 
 impl Registry {
-    /// Starts one that notifies these URLs, by the names given.
-    pub(crate) fn start(dir: &Dir, endpoints: &[(&str, &str)]) -> Self {
+    /// Starts one with two endpoints: `relay`, with this URL, and `direct`, with that one.
+    pub(crate) fn start(dir: &Dir, relay: &str, direct: &str) -> Self {
         // The API's port is in the log, that of the metrics is not: it has to be a free one.
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let config = dir.file("registry.yml", &config(&dir.path("storage"), &free.to_string(), endpoints));
+        let config = dir.file("registry.yml", &config(&dir.path("storage"), &free.to_string(), relay, direct));
         let log = dir.0.join("registry.log");
         let mut command = Command::new(PROGRAM);
         command.args(["serve", &config]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
@@ -91,8 +90,12 @@ impl Drop for Registry {
     }
 }
 
-fn config(storage: &str, debug: &str, endpoints: &[(&str, &str)]) -> String {
-    let mut text = format!(
+/// What the documentation shows, with the address of this relay, and an endpoint more.
+fn config(storage: &str, debug: &str, relay: &str, direct: &str) -> String {
+    let (documented, address) = (include_str!("../../examples/relay/registry.yml"), "http://127.0.0.1:8070/events");
+    assert!(documented.contains(address));
+    let notifications = documented.replace(address, relay);
+    format!(
         "version: 0.1
 storage:
   filesystem:
@@ -103,22 +106,12 @@ http:
   addr: 127.0.0.1:0
   debug:
     addr: {debug}
-notifications:
-  events:
-    includereferences: true
-  endpoints:
-"
-    );
-    for (name, url) in endpoints {
-        let endpoint = format!(
-            "    - name: {name}
-      url: {url}
+{notifications}
+    - name: direct
+      url: {direct}
       timeout: 5s
       threshold: 3
-      backoff: 250ms
+      backoff: 1s
 "
-        );
-        text.write_str(&endpoint).unwrap();
-    }
-    text
+    )
 }
