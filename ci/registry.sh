@@ -6,8 +6,8 @@
 # client did: all of it, in order, unchanged, and signed. Then again with a queue that is too short for the outage, so that the relay refuses the registry.
 # All of it is on the loopback interface and in a temporary folder.
 #
-# Needs Rust, and docker-registry: installed by apt-get where that is Debian's and this is root. A line for each of the two says what was counted. The
-# exit status is 0 only if nothing was lost.
+# Needs Rust, and docker-registry: installed by apt-get where that is Debian's and this is root. Four lines for each of the two say what was counted.
+# The exit status is 0 only if nothing was lost.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source ci/debian.sh

@@ -52,12 +52,15 @@ pub(crate) fn expect_same<T: Ord + Clone + Debug>(name: &str, due: &[T], got: &[
         some
     };
     let (missing, foreign) = (without(due, got), without(got, due));
+    let first = |some: &[T]| format!("{:#?}", &some[..some.len().min(10)]);
     assert!(
         missing.is_empty() && foreign.is_empty(),
-        "{name}: {} of {} are missing: {missing:#?}\nand {} are there that should not be: {foreign:#?}",
+        "{name}: {} of {} are missing, the first are {}\nand {} are there that should not be, the first are {}",
         missing.len(),
         due.len(),
-        foreign.len()
+        first(&missing),
+        foreign.len(),
+        first(&foreign),
     );
 }
 

@@ -155,28 +155,34 @@ fn play(scene: &Scene) -> Played {
     let lag =
         direct.events.iter().zip(&steady.events).map(|((told, _), (got, _))| got.at.saturating_duration_since(told.at));
     let played = Played { refused, lag: lag.max().unwrap_or_default() };
-    println!(
-        "registry: {}: {due} events ({} pushes, {} mounts, {} pulls, {} deletes), {} requests of the registry refused with 429; \
-         healthy endpoint: all {due} in order, none twice, in {} requests, at most {:.0?} late; \
-         failing endpoint: {} requests refused in {:?}, breaker opened {opened} times, the {} events of that time arrived within {:.1?} after it, \
-         all {due} in order, {} twice, in {} requests; {} signatures valid, {} invalid; relay: dropped=0 pending=0, exit status 0",
-        scene.name,
+    let say = |what: String| println!("registry: {}: {what}", scene.name);
+    println!();
+    say(format!(
+        "{due} events ({} pushes, {} mounts, {} pulls, {} deletes); {refused} requests of the registry refused with 429",
         count("push"),
         count("mount"),
         count("pull"),
-        count("delete"),
-        played.refused,
+        count("delete")
+    ));
+    say(format!(
+        "healthy endpoint: all {due} in order, none twice, in {} requests, at most {:.0?} late",
         steady_book.len(),
-        played.lag,
+        played.lag
+    ));
+    say(format!(
+        "failing endpoint: {} requests refused for {:?}, breaker opened {opened} times; the {} events of that time arrived within {:.1?} after it; \
+         all {due} in order, {} twice, in {} requests",
         outage.refused,
         scene.outage,
         outage.waiting,
         outage.caught_up,
         fickle.duplicates,
-        fickle_book.len(),
-        signatures.valid,
-        signatures.invalid,
-    );
+        fickle_book.len()
+    ));
+    say(format!(
+        "{} signatures valid, {} invalid; relay: dropped=0 pending=0, exit status 0",
+        signatures.valid, signatures.invalid
+    ));
     played
 }
 
