@@ -253,6 +253,14 @@ pub enum BuildError {
         /// The option that it must reach.
         other: &'static str,
     },
+    /// The option says nothing without the other one.
+    #[error("{option} needs {other}")]
+    Needs {
+        /// The builder's option.
+        option: &'static str,
+        /// The option that is missing.
+        other: &'static str,
+    },
     /// The name is empty, longer than 128 bytes, or has a control character in it. Names become metric labels.
     #[error("a name must have 1 to 128 bytes and no control character")]
     Name,

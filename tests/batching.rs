@@ -116,6 +116,58 @@ fn without_a_linger_a_batch_is_what_has_gathered() {
     queue.close(Shutdown::Drain).unwrap();
 }
 
+/// Batches of at most three events and of ten bytes, where an event has as many bytes as its number says. Holds up to a hundred bytes.
+fn ten_bytes(builder: QueueBuilder<u64>) -> QueueBuilder<u64> {
+    builder.capacity_bytes(100, |event| *event).max_batch_bytes(10)
+}
+
+#[test]
+fn a_batch_has_no_more_bytes_than_allowed_and_no_event_stays_behind() {
+    let seen = Batches::default();
+    let still = Still::with(seen.sink(), ten_bytes);
+    // Exactly ten; one that does not fit is the next one's first; a full one by number; one that is too large goes alone.
+    still.send([4, 6, 9, 2, 1, 1, 1, 1, 11, 1]);
+    assert_eq!(seen.take(), [vec![4, 6], vec![9], vec![2, 1, 1], vec![1, 1], vec![11]]);
+    assert_ledger(&still.queue, 10, 9, &[]);
+    still.advance(SECOND);
+    assert_eq!(seen.take(), [vec![1]]);
+    // The one that did not fit lingers from when its batch began, as any other.
+    still.send([9, 2]);
+    assert_eq!((seen.take(), still.queue.bytes()), (vec![vec![9]], Some(2)));
+    still.advance(SECOND);
+    assert_eq!(seen.take(), [vec![2]]);
+    still.queue.close(Shutdown::Drain).unwrap();
+    assert_ledger(&still.queue, 12, 12, &[]);
+}
+
+#[test]
+fn a_close_delivers_the_event_that_did_not_fit_and_an_abort_gives_it_up() {
+    for how in [Shutdown::Drain, Shutdown::Abort] {
+        let desk = Desk::default();
+        let still = Still::with(desk.clone(), ten_bytes);
+        // The sink is not ready for the first batch: the nine is popped, and waits behind it.
+        still.send([4, 6, 9]);
+        assert_ledger(&still.queue, 3, 0, &[]);
+        let report = still.queue.close(how).unwrap();
+        still.pool.wait_idle();
+        let reason = [(DropReason::Abandoned, 3)];
+        assert_ledger(&still.queue, 3, 0, &reason);
+        assert_eq!((report.abandoned(), report.in_flight(), still.queue.bytes()), (3, 0, Some(0)));
+    }
+    let seen = Batches::default();
+    let still = Still::with(seen.sink(), ten_bytes);
+    let gate = common::stall(&still.pool);
+    for event in [4, 6, 9] {
+        still.queue.send(event).unwrap();
+    }
+    std::thread::scope(|threads| {
+        threads.spawn(|| still.queue.close(Shutdown::Drain).unwrap());
+        gate.open();
+    });
+    assert_eq!(seen.take(), [vec![4, 6], vec![9]]);
+    assert_ledger(&still.queue, 3, 3, &[]);
+}
+
 #[test]
 fn every_way_to_close_but_an_abort_delivers_what_waits_without_lingering() {
     for how in [Shutdown::Drain, Shutdown::within(3600 * SECOND)] {
@@ -545,6 +597,16 @@ fn options_that_make_no_sense_are_refused_by_name() {
     assert_eq!(build(0, None), Some(BuildError::Zero { option: "max_events" }));
     assert_eq!(build(5, Some(4)), Some(BuildError::Below { option: "capacity", other: "max_events" }));
     assert_eq!(build(5, Some(5)), None);
+    let batches = || Queue::batching(batch_fn(|_: &[&u64]| Ok(())), Batching::new(5, SECOND));
+    let option = "max_batch_bytes";
+    let error = |builder: QueueBuilder<u64>| builder.build().err();
+    assert_eq!(error(ten_bytes(batches())), None);
+    assert_eq!(error(ten_bytes(batches()).max_batch_bytes(0)), Some(BuildError::Zero { option }));
+    let below = BuildError::Below { option: "capacity_bytes", other: option };
+    assert_eq!(error(ten_bytes(batches()).max_batch_bytes(101)), Some(below));
+    let needs = |other| Some(BuildError::Needs { option, other });
+    assert_eq!(error(batches().max_batch_bytes(10)), needs("capacity_bytes"));
+    assert_eq!(error(ten_bytes(Queue::builder(Recording::new()))), needs("Queue::batching"));
     let queue = batch_fn(|_: &[&u64]| Ok(())).batched(0, Duration::MAX);
     queue.send(1).unwrap();
     queue.close(Shutdown::Drain).unwrap();

@@ -13,11 +13,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use sinkworks::webhook::formats::cloud_event::CloudEvent;
 use sinkworks::webhook::signature::{Secret, Signer};
-use sinkworks::webhook::{AddressPolicy, Webhook, WebhookError};
-use sinkworks::{Breaker, Overflow};
+use sinkworks::webhook::{AddressPolicy, Webhook, WebhookBuilder, WebhookError};
+use sinkworks::{Batching, Breaker, Overflow};
 use toml::Spanned;
 
 use crate::UNUSABLE;
+use crate::document::{BatchTable, Document, FilterTable, OverflowName, Scalar, Secrets, Table, TlsTable, Values};
 use crate::endpoints::LETTERS;
 
 /// What the file says, checked.
@@ -38,8 +39,11 @@ pub(crate) struct Endpoint {
     pub(crate) source: String,
     pub(crate) kind: String,
     pub(crate) filter: Option<Filter>,
+    /// How many events a request may have, if more than one.
+    pub(crate) batch: Option<Batch>,
     pub(crate) required: bool,
     pub(crate) addresses: AddressPolicy,
+    pub(crate) tls: Tls,
     pub(crate) timeout: Duration,
     pub(crate) capacity: u64,
     pub(crate) capacity_bytes: u64,
@@ -59,6 +63,32 @@ impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint").field("name", &self.name).finish_non_exhaustive()
     }
+}
+
+/// What the named files have in them, as PEM.
+#[derive(Clone, Default)]
+pub(crate) struct Tls {
+    roots: Option<Vec<u8>>,
+    client: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Tls {
+    pub(crate) fn apply(&self, mut builder: WebhookBuilder) -> WebhookBuilder {
+        if let Some(roots) = &self.roots {
+            builder = builder.root_certificates(&roots[..]);
+        }
+        if let Some((chain, key)) = &self.client {
+            builder = builder.client_certificate(&chain[..], &key[..]);
+        }
+        builder
+    }
+}
+
+/// What a batch may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Batch {
+    pub(crate) events: Batching,
+    pub(crate) max_bytes: u64,
 }
 
 /// Lets an event pass that has one of these values at a place.
@@ -149,107 +179,6 @@ fn without_values(message: &str) -> String {
     }
 }
 
-/// The file as it is written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    dead_letters: Option<Spanned<PathBuf>>,
-    #[serde(default)]
-    endpoint: Vec<Table>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Table {
-    name: Spanned<String>,
-    url: Spanned<String>,
-    secret: Option<Spanned<Secrets>>,
-    #[serde(default)]
-    format: FormatName,
-    source: Option<Spanned<String>>,
-    #[serde(rename = "type")]
-    kind: Option<Spanned<String>>,
-    filter: Option<FilterTable>,
-    #[serde(default = "yes")]
-    required: bool,
-    #[serde(default)]
-    allow: Vec<Spanned<String>>,
-    #[serde(default)]
-    deny: Vec<Spanned<String>>,
-    timeout_ms: Option<Spanned<u64>>,
-    #[serde(default)]
-    queue: QueueTable,
-    #[serde(default)]
-    retry: RetryTable,
-    #[serde(default)]
-    breaker: BreakerTable,
-}
-
-fn yes() -> bool {
-    true
-}
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "a secret must be a text, or a list of texts")]
-enum Secrets {
-    One(String),
-    Several(Vec<String>),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FilterTable {
-    field: Spanned<String>,
-    is: Spanned<Values>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "a filter compares with a text, an integer or a boolean, or with a list of them")]
-enum Values {
-    One(Scalar),
-    Several(Vec<Scalar>),
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Scalar {
-    Boolean(bool),
-    Integer(i64),
-    Text(String),
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct QueueTable {
-    capacity: Option<Spanned<u64>>,
-    capacity_bytes: Option<Spanned<u64>>,
-    overflow: Option<Spanned<OverflowName>>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum OverflowName {
-    Reject,
-    DropNewest,
-    DropOldest,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RetryTable {
-    attempts: Option<Spanned<u64>>,
-    give_up_ms: Option<Spanned<u64>>,
-    backoff_ms: Option<Spanned<u64>>,
-    max_backoff_ms: Option<Spanned<u64>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BreakerTable {
-    threshold: Option<Spanned<u64>>,
-    backoff_ms: Option<Spanned<u64>>,
-}
-
 /// A day, in milliseconds: the longest time that the file may name, but for the time to give up.
 const DAY: u64 = 86_400_000;
 
@@ -295,7 +224,9 @@ impl Check<'_> {
             required,
             allow,
             deny,
+            tls,
             timeout_ms,
+            batch,
             queue,
             retry,
             breaker,
@@ -311,6 +242,7 @@ impl Check<'_> {
             let hint = if matches!(error, WebhookError::Address(_)) { "; allow = […] names what may be" } else { "" };
             self.problem(url.span(), format!("url: {error}{hint}"));
         }
+        let tls = tls.map(|tls| self.tls(&tls)).unwrap_or_default();
         let source = self.attribute(source, "/relay", |source| CloudEvent::new("id", source, "type"));
         let kind = self.attribute(kind, "relay.event", |kind| CloudEvent::new("id", "source", kind));
         let default = if required { OverflowName::Reject } else { OverflowName::DropNewest };
@@ -318,15 +250,17 @@ impl Check<'_> {
         if let Some(given) = queue.overflow.as_ref().filter(|_| required && overflow != OverflowName::Reject) {
             self.problem(given.span(), "a required endpoint drops nothing: overflow must be \"reject\"");
         }
+        let capacity = self.number("capacity", queue.capacity.as_ref(), 1..=10_000_000).unwrap_or(10_000);
+        let capacity_bytes =
+            self.number("capacity_bytes", queue.capacity_bytes.as_ref(), 1..=1 << 40).unwrap_or(64 << 20);
         let max_backoff = self.duration("max_backoff_ms", retry.max_backoff_ms.as_ref(), 60_000);
         Endpoint {
             signer: secret.and_then(|secret| self.signer(&secret)),
             filter: filter.map(|filter| self.filter(filter)),
             timeout: self.duration("timeout_ms", timeout_ms.as_ref(), 15_000),
-            capacity: self.number("capacity", queue.capacity.as_ref(), 1..=10_000_000).unwrap_or(10_000),
-            capacity_bytes: self
-                .number("capacity_bytes", queue.capacity_bytes.as_ref(), 1..=1 << 40)
-                .unwrap_or(64 << 20),
+            batch: self.batch(format, batch, capacity, capacity_bytes),
+            capacity,
+            capacity_bytes,
             overflow: match overflow {
                 OverflowName::Reject => Overflow::Reject,
                 OverflowName::DropNewest => Overflow::DropNewest,
@@ -345,7 +279,37 @@ impl Check<'_> {
             kind,
             required,
             addresses,
+            tls,
         }
+    }
+
+    /// Registries put several events into an envelope, so who reads theirs expects that. `CloudEvents` come in batches only where somebody has asked for them.
+    fn batch(
+        &mut self,
+        format: FormatName,
+        given: Option<Spanned<BatchTable>>,
+        capacity: u64,
+        capacity_bytes: u64,
+    ) -> Option<Batch> {
+        let table = match (format, given) {
+            (FormatName::Registry, None) => BatchTable::default(),
+            (FormatName::Registry | FormatName::CloudeventsStructured, Some(given)) => given.into_inner(),
+            (FormatName::Json | FormatName::CloudeventsBinary, Some(given)) => {
+                self.problem(
+                    given.span(),
+                    "batch: the format has no batches; registry and cloudevents-structured have",
+                );
+                return None;
+            }
+            (_, None) => return None,
+        };
+        let most = usize::try_from(capacity.min(10_000)).unwrap_or(10_000);
+        let events = self.number("max_events", table.max_events.as_ref(), 1..=most as u64);
+        let events = events.and_then(|events| usize::try_from(events).ok()).unwrap_or(100.min(most));
+        let linger = self.number("linger_ms", table.linger_ms.as_ref(), 0..=DAY).unwrap_or(0);
+        let max_bytes = self.number("max_bytes", table.max_bytes.as_ref(), 1..=capacity_bytes);
+        let max_bytes = max_bytes.unwrap_or(capacity_bytes.min(256 << 10));
+        Some(Batch { events: Batching::new(events, Duration::from_millis(linger)), max_bytes })
     }
 
     fn attribute(&mut self, given: Option<Spanned<String>>, default: &str, event: fn(&str) -> CloudEvent) -> String {
@@ -381,6 +345,36 @@ impl Check<'_> {
             }
         }
         policy
+    }
+
+    fn tls(&mut self, table: &Spanned<TlsTable>) -> Tls {
+        let TlsTable { roots, certificate, key } = table.get_ref();
+        let roots = roots.as_ref().and_then(|path| self.file("roots", path));
+        let client = match (certificate, key) {
+            (Some(certificate), Some(key)) => self.file("certificate", certificate).zip(self.file("key", key)),
+            (None, None) => None,
+            _ => {
+                self.problem(table.span(), "tls: certificate and key go together");
+                None
+            }
+        };
+        let tls = Tls { roots, client };
+        // What is wrong with the URL is said there.
+        if let Err(error) = tls.apply(Webhook::builder("https://example.com/")).build() {
+            self.problem(table.span(), format!("tls: {error}"));
+        }
+        tls
+    }
+
+    fn file(&mut self, key: &str, path: &Spanned<PathBuf>) -> Option<Vec<u8>> {
+        let file = path.get_ref();
+        match std::fs::read(file) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                self.problem(path.span(), format!("tls.{key}: {} cannot be read: {error}", file.display()));
+                None
+            }
+        }
     }
 
     fn signer(&mut self, secrets: &Spanned<Secrets>) -> Option<Signer> {

@@ -134,8 +134,8 @@ fn letters(path: &Path, specs: &[Endpoint]) -> Result<(Queue<DeadLetter<Shared>>
     let file = NdjsonFile::append(path).map_err(|error| unusable(&error))?;
     let backoff = pipeline::for_files().map_err(|error| unusable(&error))?;
     let size = |letter: &DeadLetter<Shared>| letter.event.size();
-    pipeline::retried(LETTERS, LetterFile(file), backoff, |builder| {
-        builder
+    pipeline::retried(LETTERS, LetterFile(file), backoff, |sink| {
+        Queue::builder(sink)
             .capacity(specs.iter().map(|spec| spec.capacity).sum())
             .capacity_bytes(specs.iter().map(|spec| spec.capacity_bytes).sum(), size)
             .overflow(Overflow::Reject)
@@ -145,10 +145,12 @@ fn letters(path: &Path, specs: &[Endpoint]) -> Result<(Queue<DeadLetter<Shared>>
 
 type Built = Result<(Queue<Shared>, Branch), Box<dyn Error>>;
 
-/// Queue → retry with backoff, breaker and limits → webhook.
+/// Queue, of batches where the endpoint gets them → retry with backoff, breaker and limits → webhook.
 fn build(spec: &Endpoint, blocking: bool, letters: Option<&Queue<DeadLetter<Shared>>>) -> Built {
     let format = AsEndpointWants { format: spec.format, source: spec.source.clone(), kind: spec.kind.clone() };
-    let mut webhook = Webhook::builder(&spec.url)
+    let mut webhook = spec
+        .tls
+        .apply(Webhook::builder(&spec.url))
         .name(&spec.name)
         .addresses(spec.addresses.clone())
         .timeout(spec.timeout)
@@ -165,7 +167,11 @@ fn build(spec: &Endpoint, blocking: bool, letters: Option<&Queue<DeadLetter<Shar
     }
     let strategy = breaker.clone().with_backoff(backoff).limited(limit);
     let overflow = if blocking { Overflow::Block } else { spec.overflow };
-    let (queue, mut branch) = pipeline::retried(&spec.name, webhook.format(format).build()?, strategy, |builder| {
+    let (queue, mut branch) = pipeline::retried(&spec.name, webhook.format(format).build()?, strategy, |sink| {
+        let builder = match &spec.batch {
+            Some(batch) => Queue::batching(sink, batch.events).max_batch_bytes(batch.max_bytes),
+            None => Queue::builder(sink),
+        };
         let builder = builder
             .capacity(spec.capacity)
             .capacity_bytes(spec.capacity_bytes, |event: &Shared| event.size())

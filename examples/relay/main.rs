@@ -10,6 +10,7 @@ mod account;
 mod cli;
 mod config;
 mod demo;
+mod document;
 mod endpoints;
 mod event;
 mod http;

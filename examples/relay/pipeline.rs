@@ -8,7 +8,7 @@ use serde::Serialize;
 use sinkworks::ndjson::NdjsonFile;
 use sinkworks::webhook::Webhook;
 use sinkworks::{
-    Breaker, BuildError, Channel, CloseReport, DropReason, ExponentialBackoff, Ledger, Queue, QueueBuilder,
+    Batching, Breaker, BuildError, Channel, CloseReport, DropReason, ExponentialBackoff, Ledger, Queue, QueueBuilder,
     RetryStrategy, RetryingSink, Sink, SinkId,
 };
 
@@ -86,43 +86,46 @@ pub(crate) fn webhook<E>(
 where
     E: Serialize + Clone + Send + Sync + 'static,
 {
-    let (queue, mut branch) = retried(name, sink, breaker.clone(), bounded(bound))?;
+    let (queue, mut branch) = retried(name, sink, breaker.clone(), |sink| bounded(Queue::builder(sink), bound))?;
     branch.breaker = Some(breaker.clone());
     Ok((queue, branch))
 }
+
+/// The lines that a file is given in one write are what has gathered during the last one, up to this many.
+const LINES: Batching = Batching::new(100, Duration::ZERO);
 
 /// Queue → retry with a growing pause → file. A full disk is nothing that a breaker's probes would spare.
 pub(crate) fn file<E>(name: &str, sink: NdjsonFile, bound: Option<u64>) -> Result<(Queue<E>, Branch), BuildError>
 where
     E: Serialize + Clone + Send + Sync + 'static,
 {
-    retried(name, sink, for_files()?, bounded(bound))
+    retried(name, sink, for_files()?, |sink| bounded(Queue::batching(sink, LINES), bound))
 }
 
 pub(crate) fn for_files() -> Result<ExponentialBackoff, BuildError> {
     ExponentialBackoff::builder().factor(Duration::from_millis(50)).max(Duration::from_secs(2)).build()
 }
 
-fn bounded<E: Send + 'static>(bound: Option<u64>) -> impl FnOnce(QueueBuilder<E>) -> QueueBuilder<E> {
-    move |builder| if let Some(bound) = bound { builder.capacity(bound) } else { builder }
+fn bounded<E: Send + 'static>(builder: QueueBuilder<E>, bound: Option<u64>) -> QueueBuilder<E> {
+    if let Some(bound) = bound { builder.capacity(bound) } else { builder }
 }
 
-/// Queue → retry → any sink.
+/// Queue → retry → any sink. `queue` begins the queue, of events or of batches.
 pub(crate) fn retried<E, S, R>(
     name: &str,
     sink: S,
     strategy: R,
-    options: impl FnOnce(QueueBuilder<E>) -> QueueBuilder<E>,
+    queue: impl FnOnce(Arc<RetryingSink<Watched<S>, R>>) -> QueueBuilder<E>,
 ) -> Result<(Queue<E>, Branch), BuildError>
 where
     E: Clone + Send + Sync + 'static,
-    S: Sink<E> + 'static,
+    S: Send + Sync + 'static,
     R: RetryStrategy + 'static,
 {
     let (watched, trouble) = Watched::new(sink);
     // Shared: the queue writes to it, the progress reads its counts.
     let retrying = Arc::new(RetryingSink::named(name, watched, strategy)?);
-    let queue = options(Queue::builder(retrying.clone()).name(name)).build()?;
+    let queue = queue(retrying.clone()).name(name).build()?;
     let branch = Branch {
         name: name.to_owned(),
         id: Sink::<E>::id(&queue),

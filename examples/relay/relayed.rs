@@ -1,4 +1,4 @@
-//! An event as the listening relay holds it, from whichever format, and as each endpoint is sent it.
+//! An event as the listening relay holds it, from whichever format, and as each endpoint is sent it, alone or with others.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -131,6 +131,41 @@ impl AsEndpointWants {
     }
 }
 
+/// A batch in one message. Only a message of one event has that event's id: the same event may be sent again with others, and is another message then. What is in a batch
+/// has ids of its own.
+impl Format<[Shared]> for AsEndpointWants {
+    fn content_type(&self) -> &'static str {
+        match self.format {
+            FormatName::CloudeventsStructured => cloud_event::BATCH_MEDIA_TYPE,
+            _ => <Self as Format<Shared>>::content_type(self),
+        }
+    }
+
+    fn encode(&self, events: &[Shared], message: &mut Message) -> Result<(), EncodeError> {
+        if let [event] = events {
+            message.set_id(&event.id);
+        }
+        match self.format {
+            FormatName::CloudeventsStructured => {
+                let events = events.iter().map(|event| self.cloud_event(event)).collect::<Result<Vec<_>, _>>()?;
+                cloud_event::Batch.encode(&events[..], message)
+            }
+            FormatName::Registry => {
+                let events = events.iter().map(notification).collect::<Result<Vec<_>, _>>()?;
+                registry::Notifications.encode(&events[..], message)
+            }
+            FormatName::Json | FormatName::CloudeventsBinary => Err(EncodeError::other("the format has no batches")),
+        }
+    }
+}
+
+fn notification(event: &Shared) -> Result<&registry::Event, EncodeError> {
+    match &event.content {
+        Content::Registry(event) => Ok(event),
+        _ => Err(EncodeError::other("it is no notification of a registry")),
+    }
+}
+
 impl Format<Shared> for AsEndpointWants {
     fn content_type(&self) -> &'static str {
         match self.format {
@@ -148,8 +183,7 @@ impl Format<Shared> for AsEndpointWants {
                 cloud_event::Structured.encode(&self.cloud_event(event)?, message)
             }
             (FormatName::CloudeventsBinary, _) => cloud_event::Binary.encode(&self.cloud_event(event)?, message),
-            (FormatName::Registry, Content::Registry(event)) => registry::Notifications.encode(&**event, message),
-            (FormatName::Registry, _) => Err(EncodeError::other("it is no notification of a registry")),
+            (FormatName::Registry, _) => registry::Notifications.encode(notification(event)?, message),
         }
     }
 }

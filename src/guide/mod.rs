@@ -20,7 +20,7 @@ use crate::test_util::{Audit, Gate, ManualClock, check_contract};
 #[allow(unused_imports, reason = "for links")]
 use crate::webhook::{
     AddressPolicy, DeliveryError, Webhook, WebhookBuilder, formats,
-    signature::{self, Signer, Verifier},
+    signature::{self, Secret, Signer, Verifier},
 };
 #[allow(unused_imports, reason = "for links")]
 use crate::*;

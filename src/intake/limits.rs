@@ -66,8 +66,8 @@ impl<E> Bounds<E> {
 /// What is kept beside an event while it is in the queue, and while it is delivered.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Note {
-    /// The room that it takes.
-    bytes: u64,
+    /// The room that it takes, where bytes are counted.
+    pub(crate) bytes: u64,
     /// When it was accepted, where that is wanted.
     pub(crate) accepted: Option<Instant>,
 }

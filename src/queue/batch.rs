@@ -6,7 +6,7 @@
 //! ledger, the bounds, the metrics and the reports know them already, whoever is in the batch. One write is in flight at a time, and the order stays.
 //!
 //! ```text
-//! turn:      the batch has not been offered:  pop into it, up to `max_events`
+//! turn:      the batch has not been offered:  pop into it, up to `max_events`; an event that would make it too large is the next one's first
 //!            empty:                           rest
 //!            not full, linger not over, open: set the timer for the end of the linger; rest: the next write wakes the mailbox
 //!            else:  end = left + events; begin_offer(): false: abandon
@@ -65,14 +65,27 @@ impl Batching {
         Self { max_events, linger }
     }
 
-    pub(super) fn check(self, capacity: Option<u64>) -> Result<(), BuildError> {
+    /// Whether this goes with a queue's bounds: that of events, that of bytes, and that of the bytes of a batch.
+    pub(super) fn check(
+        self,
+        capacity: Option<u64>,
+        capacity_bytes: Option<u64>,
+        max_batch_bytes: Option<u64>,
+    ) -> Result<(), BuildError> {
         if self.max_events == 0 {
             return Err(BuildError::Zero { option: "max_events" });
         }
         if capacity.is_some_and(|capacity| capacity < self.max_events as u64) {
             return Err(BuildError::Below { option: "capacity", other: "max_events" });
         }
-        Ok(())
+        match (max_batch_bytes, capacity_bytes) {
+            (Some(0), _) => Err(BuildError::Zero { option: "max_batch_bytes" }),
+            (Some(_), None) => Err(BuildError::Needs { option: "max_batch_bytes", other: "capacity_bytes" }),
+            (Some(max), Some(capacity)) if capacity < max => {
+                Err(BuildError::Below { option: "capacity_bytes", other: "max_batch_bytes" })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The least that makes sense.
@@ -84,14 +97,16 @@ impl Batching {
 /// What a mailbox has that delivers batches.
 pub(super) struct Batches<E> {
     options: Batching,
+    /// How many bytes the events of a batch may have together: `u64::MAX` for no bound.
+    max_bytes: u64,
     sink: Arc<dyn Sink<[E]>>,
     /// How many will have left when the batch that is offered has.
     end: AtomicU64,
 }
 
 impl<E> Batches<E> {
-    pub(super) fn new(options: Batching, sink: Arc<dyn Sink<[E]>>) -> Self {
-        Self { options, sink, end: AtomicU64::new(0) }
+    pub(super) fn new(options: Batching, max_bytes: Option<u64>, sink: Arc<dyn Sink<[E]>>) -> Self {
+        Self { options, max_bytes: max_bytes.unwrap_or(u64::MAX), sink, end: AtomicU64::new(0) }
     }
 
     /// After an abort, while a turn runs and is not quiet: how many events it may be offering, where so many have left.
@@ -102,6 +117,9 @@ impl<E> Batches<E> {
 
     pub(super) fn describe(&self, topology: &mut Topology) {
         topology.set("max_events", self.options.max_events as u64);
+        if self.max_bytes != u64::MAX {
+            topology.set("max_batch_bytes", self.max_bytes);
+        }
         topology.set("linger", format!("{:?}", self.options.linger).as_str());
     }
 }
@@ -132,6 +150,10 @@ pub(super) struct Gathered<E> {
     events: Vec<E>,
     /// In the same order.
     notes: Vec<Note>,
+    /// What they have together, where bytes are counted.
+    bytes: u64,
+    /// Was popped, and would have made the batch too large. The first of the next one.
+    next: Option<Parcel<E>>,
     /// When the first was found.
     since: Option<Instant>,
     /// It has been offered, and was not taken yet: nothing is added to it.
@@ -146,6 +168,8 @@ impl<E> Default for Gathered<E> {
         Self {
             events: Vec::new(),
             notes: Vec::new(),
+            bytes: 0,
+            next: None,
             since: None,
             begun: false,
             taken: Vec::new(),
@@ -155,17 +179,49 @@ impl<E> Default for Gathered<E> {
 }
 
 impl<E> Gathered<E> {
-    /// How many have not left.
+    /// How many have been popped and have not left.
+    #[cfg(feature = "test-util")]
     pub(super) fn inside(&self) -> usize {
+        self.remaining() + usize::from(self.next.is_some())
+    }
+
+    /// How many of the batch have not left.
+    fn remaining(&self) -> usize {
         self.events.len() - self.taken.iter().filter(|taken| **taken).count()
     }
 
+    /// Takes what `pop` gives, while there is room. Whether there still is.
+    fn gather(&mut self, batches: &Batches<E>, mut pop: impl FnMut() -> Option<Parcel<E>>) -> bool {
+        let may_grow = |batch: &Self| {
+            !batch.begun
+                && batch.next.is_none()
+                && batch.events.len() < batches.options.max_events
+                && batch.bytes < batches.max_bytes
+        };
+        if self.events.is_empty() {
+            if let Some(first) = self.next.take() {
+                self.push(first);
+            }
+        }
+        while may_grow(self) {
+            let Some(parcel) = pop() else { return true };
+            // One that is too large alone goes alone.
+            if self.events.is_empty() || self.bytes.saturating_add(parcel.note.bytes) <= batches.max_bytes {
+                self.push(parcel);
+            } else {
+                self.next = Some(parcel);
+            }
+        }
+        false
+    }
+
     fn push(&mut self, Parcel { event, note }: Parcel<E>) {
+        self.bytes = self.bytes.saturating_add(note.bytes);
         self.events.push(event);
         self.notes.push(note);
     }
 
-    /// Empties it, and answers what was in it, with its places, but for what has left. Its memory stays.
+    /// Empties it, and answers what was in it, with its places, but for what has left. Its memory stays, and so does the first of the next.
     fn take(&mut self) -> (Vec<(usize, Parcel<E>)>, Journey) {
         let (mut parcels, mut left) = (Vec::with_capacity(self.events.len()), Vec::new());
         for (place, (event, note)) in self.events.drain(..).zip(self.notes.drain(..)).enumerate() {
@@ -176,6 +232,7 @@ impl<E> Gathered<E> {
             }
         }
         self.taken.clear();
+        self.bytes = 0;
         (self.since, self.begun) = (None, false);
         // The user's code.
         for event in left {
@@ -211,15 +268,11 @@ pub(super) fn deliver<E: Send + 'static>(
     let intake = &mailbox.entrance.intake;
     loop {
         let batch = drain.batch.get_or_insert_default();
-        while !batch.begun && batch.events.len() < batches.options.max_events {
-            let Some(parcel) = intake.pop() else { break };
-            batch.push(parcel);
-        }
+        let may_grow = batch.gather(batches, || intake.pop());
         let events = batch.events.len();
         if events == 0 {
             return Stop::Empty;
         }
-        let may_grow = !batch.begun && events < batches.options.max_events;
         let is_closed = sealed && !mutation!("batch_close_ends_the_linger");
         let is_refused = drain.destination_closed && !mutation!("batch_closed_sink_ends_the_linger");
         if may_grow && !is_closed && !is_refused && !batches.options.linger.is_zero() {
@@ -232,7 +285,7 @@ pub(super) fn deliver<E: Send + 'static>(
                 return Stop::Empty;
             }
         }
-        let inside = batch.inside();
+        let remaining = batch.remaining();
         let tried = attempts(&batch.journey);
         // Before it says where the batch ends: a closer that has aborted meanwhile would count these as in flight, though they will not be offered.
         if intake.is_aborted() && !mutation!("batch_asks_before_it_says") {
@@ -240,7 +293,7 @@ pub(super) fn deliver<E: Send + 'static>(
         }
         if !mutation!("batch_says_where_it_ends") {
             // Relaxed: the step of `left` that begins the offer releases it.
-            batches.end.store(intake.left() + inside as u64, Ordering::Relaxed);
+            batches.end.store(intake.left() + remaining as u64, Ordering::Relaxed);
         }
         if !intake.begin_offer() && !mutation!("batch_offer_sees_abort") {
             return abandon(mailbox, drain);
@@ -376,6 +429,9 @@ impl<E: Send + 'static> Mailbox<E> {
         for (_, parcel) in parcels {
             let what = Circumstances { history: history.clone(), ..Circumstances::default() };
             self.lose(parcel, DropReason::Abandoned, what, false);
+        }
+        if let Some(parcel) = batch.next {
+            self.lose(parcel, DropReason::Abandoned, Circumstances::default(), false);
         }
     }
 }

@@ -40,12 +40,21 @@ pub struct QueueBuilder<E> {
     name: Option<String>,
     pool: Option<Pool>,
     bounds: Bounds<E>,
+    max_batch_bytes: Option<u64>,
     dead_letters: Option<DeadLetters<E>>,
 }
 
 impl<E: Send + 'static> QueueBuilder<E> {
     pub(super) fn new(sink: Box<dyn Sink<E>>) -> Self {
-        Self { sink, batches: None, name: None, pool: None, bounds: Bounds::default(), dead_letters: None }
+        Self {
+            sink,
+            batches: None,
+            name: None,
+            pool: None,
+            bounds: Bounds::default(),
+            max_batch_bytes: None,
+            dead_letters: None,
+        }
     }
 
     pub(super) fn batching(sink: impl Sink<[E]> + 'static, options: Batching) -> Self {
@@ -81,6 +90,13 @@ impl<E: Send + 'static> QueueBuilder<E> {
         self
     }
 
+    /// How many bytes the events of a [batch](Queue::batching) may have together, by the `size` of [`capacity_bytes`](Self::capacity_bytes): a request's body that its receiver
+    /// takes, say. An event that is larger alone is delivered alone. Default: no bound but that of the number.
+    pub fn max_batch_bytes(mut self, bytes: u64) -> Self {
+        self.max_batch_bytes = Some(bytes);
+        self
+    }
+
     /// What becomes of a write that finds no room. Default: [`Overflow::Block`].
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.bounds.overflow = overflow;
@@ -113,13 +129,21 @@ impl<E: Send + 'static> QueueBuilder<E> {
     ///
     /// [`BuildError::Name`]; [`BuildError::Zero`] for a capacity of 0 or a [`BlockFor`](Overflow::BlockFor) that does not wait;
     /// [`BuildError::TooLarge`] for a capacity above 2^62. Where it delivers [batches](Queue::batching), [`BuildError::Zero`] for a `max_events` of 0, and
-    /// [`BuildError::Below`] for a capacity below that: no batch would ever be full.
+    /// [`BuildError::Below`] for a capacity below that: no batch would ever be full. The same for [`max_batch_bytes`](Self::max_batch_bytes) and the capacity in bytes;
+    /// without one, or without batches, [`BuildError::Needs`].
     pub fn build(self) -> Result<Queue<E>, BuildError> {
         let id = SinkId::unique();
         let name = Name::or_default(self.name.as_deref(), "queue", id)?;
         self.bounds.check()?;
-        if let Some((batching, _)) = &self.batches {
-            batching.check(self.bounds.capacity)?;
+        let Bounds { capacity, bytes, .. } = &self.bounds;
+        match &self.batches {
+            Some((batching, _)) => {
+                batching.check(*capacity, bytes.as_ref().map(|(max, _)| *max), self.max_batch_bytes)?;
+            }
+            None if self.max_batch_bytes.is_some() => {
+                return Err(BuildError::Needs { option: "max_batch_bytes", other: "Queue::batching" });
+            }
+            None => {}
         }
         Ok(self.assemble(id, name))
     }
@@ -128,7 +152,8 @@ impl<E: Send + 'static> QueueBuilder<E> {
         let pool = self.pool.unwrap_or_else(|| Pool::global().clone());
         let clock = pool.clock().clone();
         let entrance = Entrance::new(self.bounds, &clock, Ready::new(pool));
-        let batches = self.batches.map(|(options, sink)| Batches::new(options.at_least_one(), sink));
+        let max_bytes = self.max_batch_bytes;
+        let batches = self.batches.map(|(options, sink)| Batches::new(options.at_least_one(), max_bytes, sink));
         let mailbox = Mailbox::new(id, name, entrance, self.sink, batches, self.dead_letters);
         let handle = Arc::new(Handle(mailbox.clone()));
         Queue { mailbox, handle }

@@ -202,7 +202,7 @@ impl<E: Send + 'static> Queue<E> {
     /// A queue with options that gathers events and delivers several in one write, to a sink of slices: a [`batch_fn`](crate::batch_fn), or a type of yours that is a
     /// `Sink<[E]>`. With the options' defaults: [`SinkExt::batched`](crate::SinkExt::batched).
     ///
-    /// - **When**: a batch is delivered when it has as many events as [`Batching`] says, or when its first event has waited long enough, by the pool's clock, or
+    /// - **When**: a batch is delivered when it has as many events as [`Batching`] says, or as many [bytes](QueueBuilder::max_batch_bytes), or when its first event has waited long enough, by the pool's clock, or
     ///   when the queue closes.
     /// - **Pending**: an event in a batch that is not full is pending as any other, in the ledger, in reports and metrics, and takes a place of the bound.
     /// - **Outcomes**: if not all were taken, and the sink says which with a [`BatchError`](crate::BatchError), each event is delivered, or dropped for its own

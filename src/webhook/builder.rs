@@ -20,6 +20,7 @@ use super::formats::{Identified, Json};
 use super::hosts::Hosts;
 use super::identity::MessageIds;
 use super::signature::{self, Signer};
+use super::tls::Identity;
 use super::{Method, Webhook};
 use crate::name::Name;
 use crate::sink::SinkId;
@@ -69,6 +70,7 @@ struct Options {
     success: Option<Statuses>,
     addresses: AddressPolicy,
     signer: Option<Signer>,
+    identity: Identity,
     has_proxy: bool,
 }
 
@@ -85,6 +87,7 @@ impl WebhookBuilder {
             success: Some(Statuses::default()),
             addresses: AddressPolicy::public_only(),
             signer: None,
+            identity: Identity::default(),
             has_proxy: false,
         };
         Self { url: url.to_owned(), format: Json, options }
@@ -165,6 +168,19 @@ impl<F> WebhookBuilder<F> {
         self
     }
 
+    /// The certificate authorities that an endpoint's certificate must be of, as PEM, in place of the public ones (those of Mozilla, compiled in): for endpoints with
+    /// certificates of an authority of your own.
+    pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.options.identity.roots = Some(pem.into());
+        self
+    }
+
+    /// What the webhook shows of itself where the endpoint asks who connects (mutual TLS): a certificate with those that lead to its authority, and its private key, as PEM.
+    pub fn client_certificate(mut self, chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        self.options.identity.client = Some((chain.into(), key.into()));
+        self
+    }
+
     /// Uses the proxy that the environment names (`ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY`, with the exceptions of `NO_PROXY`), except for a
     /// loopback host. Not unless set.
     ///
@@ -238,6 +254,7 @@ impl<F> WebhookBuilder<F> {
             .max_response_header_size(INPUT_BUFFER - 1)
             .output_buffer_size(OUTPUT_BUFFER)
             .proxy(proxy)
+            .tls_config(self.options.identity.check()?)
             .build();
         let hosts = Hosts::new();
         let connector = ConnectProxyConnector::default().chain(guarded).chain(RustlsConnector::default());

@@ -63,6 +63,12 @@ pub enum WebhookError {
         /// The header's name, in lower case.
         name: String,
     },
+    /// What [`root_certificates`](super::WebhookBuilder::root_certificates) was given is no PEM, has no certificate, or one that is none.
+    #[error("the root certificates must be PEM with at least one certificate, and no other")]
+    RootCertificates,
+    /// What [`client_certificate`](super::WebhookBuilder::client_certificate) was given is no PEM, or the key is not that of the first certificate.
+    #[error("the client certificate must be a chain and the private key of its first certificate, as PEM")]
+    ClientCertificate,
     /// A timeout of zero: no request could ever succeed.
     #[error("{option} must be longer than zero")]
     ZeroTimeout {

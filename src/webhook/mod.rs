@@ -82,6 +82,7 @@ pub mod formats;
 mod hosts;
 mod identity;
 pub mod signature;
+mod tls;
 
 use std::fmt;
 use std::io::{self, Read};

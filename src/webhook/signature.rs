@@ -27,6 +27,7 @@ use std::time::{Duration, SystemTime};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ring::hmac;
+use ring::rand::SecureRandom;
 use subtle::{Choice, ConstantTimeEq};
 
 /// The header with the id of the event.
@@ -58,6 +59,25 @@ impl Secret {
         } else {
             Err(SecretError::Length { bytes: bytes.len() })
         }
+    }
+
+    /// A new secret of 32 bytes that nobody can guess, with the text that sender and receiver keep: the secret alone does not show it.
+    ///
+    /// ```
+    /// use sinkworks::webhook::signature::Secret;
+    ///
+    /// let (secret, text) = Secret::generate();
+    /// assert!(text.starts_with("whsec_") && text.parse::<Secret>().is_ok());
+    /// assert_eq!(format!("{secret:?}"), "Secret(…)");
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the operating system has no random bytes to give.
+    pub fn generate() -> (Self, String) {
+        let mut bytes = [0; 32];
+        ring::rand::SystemRandom::new().fill(&mut bytes).expect("the operating system gives random bytes");
+        (Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)), format!("{PREFIX}{}", BASE64_STANDARD.encode(bytes)))
     }
 
     fn tag(&self, parts: [&[u8]; 5]) -> hmac::Tag {

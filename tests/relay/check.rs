@@ -45,6 +45,11 @@ fn each_mistake_is_named_with_its_line() {
         ("timeout_ms = 5000", "timeout_ms = 0", 9, "timeout_ms must be from 1 to 86400000"),
         ("timeout_ms = 5000", "timeout_ms = ", 9, ""),
         ("capacity = 100,", "capacity = -1,", 10, "-1"),
+        ("timeout_ms = 5000", "batch = {}", 9, "the format has no batches"),
+        ("timeout_ms = 5000", "tls = { roots = \"nowhere/ca.pem\" }", 9, "tls.roots: nowhere/ca.pem cannot be read"),
+        ("timeout_ms = 5000", "tls = { roots = \"Cargo.toml\" }", 9, "the root certificates must be PEM"),
+        ("timeout_ms = 5000", "tls = { key = \"Cargo.toml\" }", 9, "certificate and key go together"),
+        ("deny = [\"1.2.3.0/24\"]", "batch.max_event = 1", 8, "unknown field `max_event`"),
         ("overflow = \"reject\"", "overflow = \"drop-newest\"", 10, "a required endpoint drops nothing"),
         ("threshold = 3", "threshold = 0", 12, "threshold must be from 1"),
         ("threshold = 3", "treshold = 3", 12, "unknown field `treshold`"),
@@ -66,6 +71,20 @@ fn each_mistake_is_named_with_its_line() {
         ended.expect(2, &[&format!("relay.toml:{line}: "), reason]);
         assert!(ended.out.is_empty(), "{ended:?}");
     }
+}
+
+#[test]
+fn a_batch_larger_than_its_queue_is_a_mistake() {
+    let dir = Dir::new();
+    let endpoint = "[[endpoint]]\nname = \"a\"\nurl = \"https://example.com/\"\nformat = \"registry\"\n";
+    let queue = "queue = { capacity = 50, capacity_bytes = 1000 }\n";
+    let check = |batch: &str| run(&["check", &dir.file("relay.toml", &format!("{endpoint}{queue}{batch}"))], "");
+    // What is not said is as large as the queue allows.
+    check("").expect(0, &["good"]);
+    check("batch = { max_events = 50, max_bytes = 1000, linger_ms = 0 }").expect(0, &["good"]);
+    check("batch = { max_events = 51 }").expect(2, &["relay.toml:6: max_events must be from 1 to 50"]);
+    check("batch = { max_bytes = 1001 }").expect(2, &["relay.toml:6: max_bytes must be from 1 to 1000"]);
+    check("batch = { max_events = 0 }").expect(2, &["relay.toml:6: max_events must be from 1"]);
 }
 
 #[test]

@@ -12,7 +12,8 @@ pub(crate) use super::listening::{Relay, answer, endpoint};
 use super::receiver::{Answer, Posted, Receiver};
 use super::relay::{Dir, run};
 
-const SECRETS: [&str; 2] = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"];
+pub(crate) const SECRETS: [&str; 2] =
+    ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"];
 
 fn bodies(receiver: &Receiver) -> Vec<Value> {
     receiver.posts().iter().map(|posted| serde_json::from_str(&posted.body).unwrap()).collect()

@@ -1,5 +1,6 @@
 //! The example `relay` as a process: what it says, what it delivers, and with which status it ends.
 
+mod batches;
 mod check;
 #[cfg(unix)]
 mod listen;

@@ -10,6 +10,7 @@ mod options;
 #[path = "../common/receiver.rs"]
 mod receiver;
 mod signature;
+mod tls;
 
 use std::net::TcpListener;
 
