@@ -71,7 +71,7 @@ fn what_a_full_relay_refuses_is_repeated_by_the_registry_and_nothing_is_lost_eit
 
 struct Scene {
     name: &'static str,
-    /// How long the endpoint `fickle` is down, from the first event that it gets.
+    /// How long the endpoint `fickle` is down, from the first event that it gets. Then it refuses one envelope of several events more.
     outage: Duration,
     images: u32,
     /// For how long images are pushed, at an even pace.
@@ -139,6 +139,8 @@ fn play(scene: &Scene) -> Played {
     let [_, steady_book, fickle_book] = &books;
     expect_steady_ids(steady_book, "the healthy endpoint");
     expect_steady_ids(fickle_book, "the failing endpoint");
+    let repeated = fickle_book.iter().any(|request| !request.taken && request.events.len() > 1);
+    assert!(repeated, "no envelope of several events was refused");
     let mut signatures = Signatures::default();
     signatures.look_at(steady_book, &STEADY, &FICKLE);
     signatures.look_at(fickle_book, &FICKLE, &STEADY);
@@ -199,6 +201,7 @@ fn opened(metrics: &str) -> u64 {
 /// What the failing endpoint's outage did.
 #[derive(Debug)]
 struct Outage {
+    /// How many requests it refused.
     refused: usize,
     /// How many events the registry told of before its end.
     waiting: usize,
@@ -213,7 +216,7 @@ impl Outage {
         let waiting: HashSet<&str> = waiting.map(|(_, event)| id(event)).collect();
         let late = fickle.events.iter().filter(|(_, event)| waiting.contains(id(event)));
         Self {
-            refused: book.iter().filter(|request| !request.taken).count(),
+            refused: book.iter().filter(|request| request.at < end).count(),
             waiting: waiting.len(),
             caught_up: late.map(|(request, _)| request.at.saturating_duration_since(end)).max().unwrap_or_default(),
         }
