@@ -12,38 +12,11 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source ci/debian.sh
 
-policy=/usr/sbin/policy-rc.d
-own_policy=""
-
-finish() {
-    if [[ -n $own_policy ]]; then
-        rm -f -- "$policy"
-    fi
-}
-trap finish EXIT
-
-install_prometheus() {
-    if command -v prometheus >/dev/null && command -v promtool >/dev/null; then
-        return
-    fi
-    # The package brings a service, which nobody needs here. This is Debian's way to say that none may be started.
-    if [[ -d ${policy%/*} && -w ${policy%/*} && ! -e $policy ]]; then
-        printf '#!/bin/sh\nexit 101\n' >"$policy"
-        chmod +x "$policy"
-        own_policy=yes
-    fi
-    from_debian "prometheus or promtool" prometheus
-    finish
-    own_policy=""
-    # Nor when the machine starts the next time.
-    if command -v systemctl >/dev/null; then
-        systemctl disable prometheus || true
-    fi
+if ! command -v prometheus >/dev/null || ! command -v promtool >/dev/null; then
+    program_from_debian "prometheus or promtool" prometheus prometheus
     command -v prometheus
     command -v promtool
-}
-
-install_prometheus
+fi
 prometheus --version 2>&1 | head -n 1
 cargo build --locked -p dashboards-gen --bins
 cargo build --locked --example relay

@@ -13,3 +13,20 @@ from_debian() {
     apt-get update
     apt-get install --yes --no-install-recommends "$@"
 }
+
+# program_from_debian WHAT SERVICE PACKAGE...: the same for a package that brings a service, which nobody needs here.
+program_from_debian() (
+    what=$1 service=$2 policy=/usr/sbin/policy-rc.d
+    shift 2
+    # This is Debian's way to say that no service may be started.
+    if [[ -d ${policy%/*} && -w ${policy%/*} && ! -e $policy ]]; then
+        trap 'rm -f -- "$policy"' EXIT
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod +x "$policy"
+    fi
+    from_debian "$what" "$@"
+    # Nor when the machine starts the next time.
+    if command -v systemctl >/dev/null; then
+        systemctl disable "$service" || true
+    fi
+)

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::Value;
 use sinkworks::webhook::signature::{Secret, Verifier};
 
-use super::Dir;
-use super::listen::{Relay, SECRETS, endpoint};
+use super::listen::SECRETS;
+use super::listening::{Relay, endpoint};
 use super::receiver::{Posted, Receiver};
+use super::relay::Dir;
 
 const ENVELOPE: &str = "application/vnd.docker.distribution.events.v1+json";
 const BATCH: &str = "application/cloudevents-batch+json";

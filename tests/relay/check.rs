@@ -1,6 +1,6 @@
 //! `relay check FILE`: what is wrong with a file of endpoints, by line.
 
-use super::{Dir, run};
+use super::relay::{Dir, run};
 
 const GOOD: &str = r#"
 [[endpoint]]

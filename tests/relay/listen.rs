@@ -1,111 +1,19 @@
 //! `relay --listen`: what is posted arrives, what cannot be used is refused with its reason, and a stop loses nothing.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::process::{Child, ChildStderr};
+use std::net::{Shutdown, TcpListener};
 use std::sync::mpsc::{self, Receiver as Inbox, Sender};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sinkworks::webhook::signature::{Secret, Verifier};
 
+pub(crate) use super::listening::{Relay, answer, endpoint};
 use super::receiver::{Answer, Posted, Receiver};
-use super::{Dir, Ended, start};
+use super::relay::{Dir, run};
 
 pub(crate) const SECRETS: [&str; 2] =
     ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"];
-
-/// A relay that listens.
-pub(crate) struct Relay {
-    child: Child,
-    err: BufReader<ChildStderr>,
-    pub(crate) address: String,
-}
-
-impl Relay {
-    pub(crate) fn start(config: &str, more: &[&str]) -> Self {
-        let args = ["--listen", "127.0.0.1:0", "--config", config];
-        let mut child = start(&[&args[..], more].concat());
-        let mut err = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        err.read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening: http://").and_then(|rest| rest.strip_suffix("/events"));
-        let address = address.unwrap_or_else(|| panic!("{line}")).to_owned();
-        Self { child, err, address }
-    }
-
-    pub(crate) fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        stream
-    }
-
-    /// Sends these bytes on a connection of their own. The status and the body of the answer.
-    pub(crate) fn raw(&self, request: &[u8]) -> (u16, String) {
-        let mut stream = self.connect();
-        // It may be refused before it is sent.
-        let _ = stream.write_all(request);
-        answer(stream)
-    }
-
-    fn post_with(&self, headers: &str, body: &str) -> (u16, String) {
-        let length = body.len();
-        let head = format!("POST /events HTTP/1.1\r\nhost: relay\r\ncontent-length: {length}\r\nconnection: close\r\n");
-        self.raw(format!("{head}{headers}\r\n{body}").as_bytes())
-    }
-
-    pub(crate) fn post(&self, content_type: &str, body: &str) -> (u16, String) {
-        self.post_with(&format!("content-type: {content_type}\r\n"), body)
-    }
-
-    pub(crate) fn is_up(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
-    }
-
-    #[cfg(target_os = "linux")]
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Asks it to end, as a service manager does, and waits for that.
-    pub(crate) fn stop(mut self) -> Ended {
-        self.signal();
-        self.wait()
-    }
-
-    fn signal(&mut self) {
-        let sent = std::process::Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
-    }
-
-    fn wait(&mut self) -> Ended {
-        let mut out = String::new();
-        let mut err = String::new();
-        self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
-        self.err.read_to_string(&mut err).unwrap();
-        Ended { code: self.child.wait().unwrap().code(), out, err }
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The status and the rest of an answer, its head included. 0 if there was none.
-pub(crate) fn answer(mut stream: TcpStream) -> (u16, String) {
-    let mut bytes = Vec::new();
-    let _ = stream.read_to_end(&mut bytes);
-    let text = String::from_utf8(bytes).unwrap();
-    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    (status, text)
-}
-
-pub(crate) fn endpoint(name: &str, url: &str, more: &str) -> String {
-    format!("[[endpoint]]\nname = \"{name}\"\nurl = \"{url}\"\nallow = [\"loopback\"]\n{more}\n")
-}
 
 fn bodies(receiver: &Receiver) -> Vec<Value> {
     receiver.posts().iter().map(|posted| serde_json::from_str(&posted.body).unwrap()).collect()
@@ -439,11 +347,11 @@ fn it_is_not_started_with_what_cannot_be_used() {
     let dir = Dir::new();
     let good = dir.file("good.toml", &endpoint("a", "http://127.0.0.1:1/", ""));
     let bad = dir.file("bad.toml", "[[endpoint]]\n");
-    super::run(&["--listen", "127.0.0.1:0"], "").expect(2, &["--config"]);
-    super::run(&["--config", &good], "").expect(2, &["--listen"]);
-    super::run(&["--listen", "127.0.0.1:0", "--config", &bad], "").expect(2, &["bad.toml:1: missing field"]);
-    super::run(&["--listen", "nonsense", "--config", &good], "").expect(2, &["--listen cannot be listened at"]);
-    super::run(&["--listen", "127.0.0.1:0", "--config", &good, "--to", "http://a/"], "").expect(2, &["--to"]);
+    run(&["--listen", "127.0.0.1:0"], "").expect(2, &["--config"]);
+    run(&["--config", &good], "").expect(2, &["--listen"]);
+    run(&["--listen", "127.0.0.1:0", "--config", &bad], "").expect(2, &["bad.toml:1: missing field"]);
+    run(&["--listen", "nonsense", "--config", &good], "").expect(2, &["--listen cannot be listened at"]);
+    run(&["--listen", "127.0.0.1:0", "--config", &good, "--to", "http://a/"], "").expect(2, &["--to"]);
 }
 
 /// Bytes that follow from a seed.

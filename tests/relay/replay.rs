@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use super::listen::{Relay, endpoint};
+use super::listening::{Relay, endpoint};
 use super::receiver::Receiver;
-use super::{Dir, read, run};
+use super::relay::{Dir, read, run};
 
 fn lines(path: &str) -> Vec<Value> {
     read(path).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
