@@ -1,6 +1,8 @@
 //! The example `relay` as a process: what it says, what it delivers, and with which status it ends.
 
 mod check;
+#[cfg(target_os = "linux")]
+mod hostile;
 #[cfg(unix)]
 mod listen;
 #[path = "../common/receiver.rs"]
@@ -44,7 +46,11 @@ fn run(args: &[&str], input: &str) -> Ended {
 }
 
 fn start(args: &[&str]) -> Child {
-    relay(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    spawn(relay(args))
+}
+
+fn spawn(mut command: Command) -> Child {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 #[derive(Debug)]
