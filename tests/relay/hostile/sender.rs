@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use super::answers::{self, Answered};
@@ -10,6 +11,9 @@ use super::requests::{Hostile, Reply};
 
 /// Longer than anything may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// After how long one that found no place comes again.
+const IMPATIENCE: Duration = Duration::from_millis(10);
 
 /// What came of requests.
 #[derive(Debug, Default)]
@@ -84,6 +88,8 @@ impl<'a> Sender<'a> {
     pub(super) fn play(&mut self, hostile: &Hostile, number: u64) {
         while !self.is_placed(hostile, number) {
             self.sent.turned_away += 1;
+            // Sooner than it was told.
+            thread::sleep(IMPATIENCE);
         }
     }
 
