@@ -98,6 +98,9 @@ measuring_tests() {
     cargo test --locked --release --test soak -- --include-ignored --test-threads=1 --nocapture
     cargo test --locked --release --test faults -- --include-ignored --test-threads=1 --nocapture
     cargo test --locked --release --test scrape -- --include-ignored --test-threads=1 --nocapture
+    # The tests of the relay run its example, which `--test` alone does not build.
+    cargo build --locked --release --example relay
+    cargo test --locked --release --test relay hostile -- --include-ignored --test-threads=1 --nocapture
 }
 
 # Longer than in `cargo test`, and faster: some hundred rounds of every pair of operations, some ten thousand inputs of every parser.

@@ -17,8 +17,9 @@ use clap::{Parser, Subcommand};
 /// what became of its events.
 ///
 /// With --listen it is a service instead: events are posted to it, and a file describes where they go. 202 says that every required endpoint's queue has taken
-/// all events of the request; any other status but 503, that none was taken. A signal to end (Ctrl-C, SIGTERM, SIGHUP) closes it within the grace, and is no failure: its
-/// exit status is then 0, or 1 if something was lost. The endpoints' file and its check: see the README, and `relay check --help`.
+/// all events of the request; any other status but 503, that none was taken. A signal to end (Ctrl-C, SIGTERM) closes it within the grace, and is no failure: its
+/// exit status is then 0, or 1 if something was lost. SIGHUP ends everything else, but such a service opens its file of dead letters anew, which something like
+/// logrotate has renamed before. The endpoints' file and its check: see the README, and `relay check --help`.
 ///
 /// Exit status: 0 if every event was delivered everywhere; 1 if some were lost, or the input failed, or --strict stopped; 2 if
 /// the arguments cannot be used, and then nothing was sent; 130 after Ctrl-C.
@@ -42,7 +43,7 @@ pub(crate) struct Args {
     /// The file of endpoints, in TOML
     #[arg(long, value_name = "FILE", requires = "listen")]
     pub(crate) config: Option<PathBuf>,
-    /// With --listen: how many connections there may be at a time; others are answered with 503
+    /// With --listen: how many connections there may be at a time, of which each takes a thread and a file descriptor; others are answered with 503
     #[arg(long, value_name = "N", default_value = "128", requires = "listen", value_parser = RangedU64ValueParser::<u32>::new().range(1..=10_000))]
     pub(crate) connections: u32,
     /// With --listen: the largest body of a request

@@ -24,7 +24,7 @@ use crate::event::Event;
 use crate::pace::Pace;
 use crate::progress::Screen;
 use crate::receiver::Receiver;
-use crate::run::{Plan, run};
+use crate::run::{HangUp, Plan, run};
 use crate::{FAILED, INTERRUPTED, pipeline};
 
 const EVENTS: u64 = 20_000;
@@ -83,7 +83,8 @@ fn demonstrate(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         }
     });
     let branches = [webhook, file, console];
-    let plan = Plan { grace: GRACE, patient: false, plain_progress: Some(Duration::from_secs(1)) };
+    let plan =
+        Plan { grace: GRACE, patient: false, plain_progress: Some(Duration::from_secs(1)), hang_up: HangUp::Ends };
     let source = send(receiver.clone(), screen.clone());
     let outcome = run(&broadcaster, &branches, &screen, &plan, source)?;
     // The channel is closed, so its reader ends when it has read what was buffered.

@@ -32,6 +32,8 @@ pub(crate) struct Endpoints {
     pub(crate) branches: Vec<Branch>,
     queues: Vec<Queue<Shared>>,
     dead_letters: Option<Queue<DeadLetter<Shared>>>,
+    /// Where the dead letters are written.
+    pub(crate) letters: Option<NdjsonFile>,
     /// One request at a time: whoever has it has the room that it has seen.
     door: Mutex<()>,
 }
@@ -53,7 +55,9 @@ impl Endpoints {
     /// Builds the pipeline. Where the writer shall wait for room, `blocking`, no queue refuses or drops for want of it.
     pub(crate) fn build(config: Config, blocking: bool) -> Result<Self, String> {
         let (broadcaster, mut branches, mut queues) = (Broadcaster::new(), Vec::new(), Vec::new());
-        let letters = config.dead_letters.as_deref().map(|path| letters(path, &config.endpoints)).transpose()?;
+        let open = |path| NdjsonFile::append(path).map_err(|error| unusable_letters(path, &error));
+        let file = config.dead_letters.as_deref().map(open).transpose()?;
+        let letters = file.as_ref().map(|file| letters(file, &config.endpoints)).transpose()?;
         let (dead_letters, letters_branch) = letters.unzip();
         for (index, spec) in config.endpoints.iter().enumerate() {
             let unusable = |error: &dyn std::fmt::Display| format!("{}: {error}", spec.name);
@@ -71,6 +75,7 @@ impl Endpoints {
             branches,
             queues,
             dead_letters,
+            letters: file,
             door: Mutex::new(()),
         })
     }
@@ -128,13 +133,16 @@ impl Endpoints {
     }
 }
 
+fn unusable_letters(path: &Path, error: &dyn std::fmt::Display) -> String {
+    format!("dead_letters {}: {error}", path.display())
+}
+
 /// Queue → retry with a growing pause → the file of the letters. It has room for all that the endpoints' queues hold: they may drop it at once, when they are closed.
-fn letters(path: &Path, specs: &[Endpoint]) -> Result<(Queue<DeadLetter<Shared>>, Branch), String> {
-    let unusable = |error: &dyn std::fmt::Display| format!("dead_letters {}: {error}", path.display());
-    let file = NdjsonFile::append(path).map_err(|error| unusable(&error))?;
+fn letters(file: &NdjsonFile, specs: &[Endpoint]) -> Result<(Queue<DeadLetter<Shared>>, Branch), String> {
+    let unusable = |error: &dyn std::fmt::Display| unusable_letters(file.path(), error);
     let backoff = pipeline::for_files().map_err(|error| unusable(&error))?;
     let size = |letter: &DeadLetter<Shared>| letter.event.size();
-    pipeline::retried(LETTERS, LetterFile(file), backoff, |sink| {
+    pipeline::retried(LETTERS, LetterFile(file.clone()), backoff, |sink| {
         Queue::builder(sink)
             .capacity(specs.iter().map(|spec| spec.capacity).sum())
             .capacity_bytes(specs.iter().map(|spec| spec.capacity_bytes).sum(), size)

@@ -23,6 +23,8 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 const ANSWERING: Duration = Duration::from_secs(10);
 /// How long a client that is refused may go on sending. A connection closed with unread bytes in it is reset, and the answer may be lost.
 const PARTING: Duration = Duration::from_millis(500);
+/// How many requests are looked into at a time. Taken apart, a body can be thirty times as large as it came: only so many are at once, however many have arrived.
+const DESKS: usize = 4;
 /// Enough for a JSON parser at its deepest.
 const STACK: usize = 1 << 20;
 
@@ -70,6 +72,11 @@ impl Head {
 
     fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         self.headers().filter(move |(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// Whether each value of a header is this one. So they are where there is none.
+    pub(crate) fn is_only(&self, name: &str, expected: &str) -> bool {
+        self.values(name).all(|value| value.eq_ignore_ascii_case(expected.as_bytes()))
     }
 
     /// The first value of a header, if it is text.
@@ -131,8 +138,9 @@ impl Head {
         !self.is_http_1_0 && !self.values("connection").any(closes)
     }
 
+    /// A client of HTTP/1.0 does not know the interim answer.
     fn expects_continue(&self) -> bool {
-        self.header("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue"))
+        !self.is_http_1_0 && self.header("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue"))
     }
 }
 
@@ -201,6 +209,8 @@ pub(crate) struct Server<S> {
     seats: Mutex<Seats>,
     /// Nobody is served any more.
     quiet: Condvar,
+    /// A desk is free.
+    free: Condvar,
 }
 
 #[derive(Default)]
@@ -208,11 +218,20 @@ struct Seats {
     taken: usize,
     /// Requests that have been read and are not answered yet.
     served: usize,
+    /// Those of them that are looked into.
+    at_desks: usize,
 }
 
 impl<S: Service + 'static> Server<S> {
     pub(crate) fn new(listener: TcpListener, limits: Limits, service: S) -> Arc<Self> {
-        Arc::new(Self { listener, limits, service, seats: Mutex::default(), quiet: Condvar::new() })
+        Arc::new(Self {
+            listener,
+            limits,
+            service,
+            seats: Mutex::default(),
+            quiet: Condvar::new(),
+            free: Condvar::new(),
+        })
     }
 
     pub(crate) fn service(&self) -> &S {
@@ -262,9 +281,14 @@ impl<S: Service + 'static> Server<S> {
     }
 
     fn answer(&self, head: &Head, body: &[u8]) -> Answer {
+        let full = |seats: &mut Seats| seats.at_desks >= DESKS;
+        self.free.wait_while(self.seats(), full).unwrap_or_else(PoisonError::into_inner).at_desks += 1;
         // The panic hook has reported it.
-        panic::catch_unwind(AssertUnwindSafe(|| self.service.serve(head, body)))
-            .unwrap_or_else(|_| Answer::error(500, "a defect of the relay"))
+        let answer = panic::catch_unwind(AssertUnwindSafe(|| self.service.serve(head, body)))
+            .unwrap_or_else(|_| Answer::error(500, "a defect of the relay"));
+        self.seats().at_desks -= 1;
+        self.free.notify_one();
+        answer
     }
 }
 
@@ -396,7 +420,7 @@ impl Connection {
         let mut body = Vec::new();
         loop {
             let line = self.line(deadline)?;
-            let digits = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+            let digits = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii_end();
             let digits = std::str::from_utf8(digits).map_err(|_| malformed())?;
             if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                 return Err(malformed().into());
@@ -433,10 +457,12 @@ impl Connection {
             if let Some(end) = end {
                 let mut line: Vec<u8> = self.buffer.drain(..=end).collect();
                 line.pop();
-                if line.pop() == Some(b'\r') {
+                // Another reader may see the end of a line in any of these.
+                let is_control = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
+                if line.pop() == Some(b'\r') && !line.iter().any(is_control) {
                     return Ok(line);
                 }
-                return Err(Answer::error(400, "a line of the body has no proper end").into());
+                return Err(Answer::error(400, "a line between the chunks has no proper end").into());
             }
             if self.buffer.len() >= MAX_LINE {
                 return Err(Answer::error(400, "a line between the chunks is too long").into());

@@ -14,14 +14,14 @@ use crate::endpoints::Endpoints;
 use crate::http::{Limits, Server};
 use crate::posted::Posts;
 use crate::progress::Screen;
-use crate::run::{Plan, run};
+use crate::run::{HangUp, Plan, run};
 use crate::{FAILED, UNUSABLE};
 
 /// How long an answer that is being written may take when everything is closed.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 pub(crate) fn main(args: &Args, address: &str, file: &Path) -> ExitCode {
-    let screen = Screen::new();
+    let screen = Arc::new(Screen::new());
     let (server, metrics) = match set_up(args, address, file) {
         Ok(set_up) => set_up,
         Err(why) => {
@@ -32,19 +32,27 @@ pub(crate) fn main(args: &Args, address: &str, file: &Path) -> ExitCode {
     if let Some(metrics) = &metrics {
         screen.message(&format!("metrics: http://{}/metrics", metrics.local_addr()));
     }
-    if let Ok(address) = server.local_addr() {
-        screen.message(&format!("listening: http://{address}/events"));
-    }
     let endpoints = &server.service().endpoints;
-    let plan = Plan { grace: args.grace, patient: true, plain_progress: None };
+    let plan = Plan {
+        grace: args.grace,
+        patient: true,
+        plain_progress: None,
+        hang_up: HangUp::Reopens(endpoints.letters.clone()),
+    };
     let source = {
-        let server = server.clone();
-        move |_: &_| server.run()
+        let (server, screen) = (server.clone(), screen.clone());
+        move |_: &_| {
+            // Only now: who reads this may send a signal at once, and it is listened to.
+            if let Ok(address) = server.local_addr() {
+                screen.message(&format!("listening: http://{address}/events"));
+            }
+            server.run();
+        }
     };
     let outcome = match run(&endpoints.broadcaster, &endpoints.branches, &screen, &plan, source) {
         Ok(outcome) => outcome,
         Err(error) => {
-            screen.message(&format!("relay: cannot listen to Ctrl-C: {error}"));
+            screen.message(&format!("relay: cannot listen to signals: {error}"));
             return ExitCode::from(UNUSABLE);
         }
     };

@@ -57,7 +57,7 @@ impl Service for Posts {
         if head.method != "POST" {
             return Err(refusal(405, "events are posted").with("allow", "POST"));
         }
-        if head.header("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
+        if !head.is_only("content-encoding", "identity") {
             return Err(refusal(415, "a content-encoding is not understood"));
         }
         if Kind::of(head).is_none() {

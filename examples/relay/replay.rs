@@ -14,7 +14,7 @@ use crate::input::{Bad, Lines};
 use crate::letters::Letter;
 use crate::progress::Screen;
 use crate::relayed::Shared;
-use crate::run::{Plan, run};
+use crate::run::{HangUp, Plan, run};
 use crate::tool::is_same_file;
 use crate::{FAILED, INTERRUPTED, UNUSABLE};
 
@@ -38,11 +38,11 @@ pub(crate) fn main(file: &Path, config: &Path, grace: Duration) -> ExitCode {
         let (endpoints, counts, screen) = (endpoints.clone(), counts.clone(), screen.clone());
         move |broadcaster: &_| feed(input, &endpoints, broadcaster, &counts, &screen)
     };
-    let plan = Plan { grace, patient: true, plain_progress: None };
+    let plan = Plan { grace, patient: true, plain_progress: None, hang_up: HangUp::Ends };
     let outcome = match run(&endpoints.broadcaster, &endpoints.branches, &screen, &plan, source) {
         Ok(outcome) => outcome,
         Err(error) => {
-            screen.message(&format!("relay: cannot listen to Ctrl-C: {error}"));
+            screen.message(&format!("relay: cannot listen to signals: {error}"));
             return ExitCode::from(UNUSABLE);
         }
     };

@@ -1,5 +1,6 @@
-//! The life of a pipeline: feed it, show it, close it within a deadline, listen to Ctrl-C all the while.
+//! The life of a pipeline: feed it, show it, close it within a deadline, listen to signals all the while.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -7,6 +8,7 @@ use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use sinkworks::ndjson::NdjsonFile;
 use sinkworks::{Broadcaster, CloseError, CloseReport, Shutdown, Sink};
 
 use crate::INTERRUPTED;
@@ -28,6 +30,15 @@ pub(crate) struct Plan {
     pub(crate) patient: bool,
     /// How often progress is shown where it cannot be redrawn, if at all.
     pub(crate) plain_progress: Option<Duration>,
+    pub(crate) hang_up: HangUp,
+}
+
+/// What SIGHUP does.
+pub(crate) enum HangUp {
+    /// It ends, as with every other signal to end: the terminal is gone.
+    Ends,
+    /// Who rotates files has renamed this one, if there is one: it is opened anew.
+    Reopens(Option<NdjsonFile>),
 }
 
 pub(crate) struct Outcome<T> {
@@ -40,6 +51,7 @@ pub(crate) struct Outcome<T> {
 enum Happening<T> {
     SourceEnded(Option<T>),
     CtrlC,
+    HangUp,
     Closed(Result<CloseReport, CloseError>),
 }
 
@@ -50,13 +62,13 @@ pub(crate) fn run<E, T>(
     screen: &Screen,
     plan: &Plan,
     source: impl FnOnce(&Broadcaster<E>) -> T + Send + 'static,
-) -> Result<Outcome<T>, ctrlc::Error>
+) -> io::Result<Outcome<T>>
 where
     E: 'static,
     T: Send + 'static,
 {
     let (happens, happenings) = mpsc::channel();
-    listen_to_ctrl_c(happens.clone())?;
+    listen_to_signals(happens.clone(), matches!(plan.hang_up, HangUp::Ends))?;
     // A thread of its own: nothing interrupts a read from a terminal or a pipe.
     thread::spawn({
         let (broadcaster, happens) = (broadcaster.clone(), happens.clone());
@@ -91,6 +103,15 @@ where
                     close(plan.grace);
                 }
             }
+            Ok(Happening::HangUp) => {
+                let file = if let HangUp::Reopens(file) = &plan.hang_up { file.as_ref() } else { None };
+                file.map(NdjsonFile::reopen);
+                screen.message(if file.is_some() {
+                    "SIGHUP: the file of dead letters is opened anew before the next"
+                } else {
+                    "SIGHUP: there is no file of dead letters to open anew"
+                });
+            }
             Ok(Happening::Closed(report)) => break report,
             // This function holds a sender.
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
@@ -110,18 +131,40 @@ where
     Ok(Outcome { report, source, interrupted })
 }
 
-fn listen_to_ctrl_c<T: Send + 'static>(happens: Sender<Happening<T>>) -> Result<(), ctrlc::Error> {
+/// Ctrl-C, SIGTERM, and SIGHUP, which may be one of those that end.
+#[cfg(unix)]
+fn listen_to_signals<T: Send + 'static>(happens: Sender<Happening<T>>, hang_up_ends: bool) -> io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+    let mut signals = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+    thread::spawn(move || {
+        let pressed = AtomicU32::new(0);
+        for signal in signals.forever() {
+            if signal == SIGHUP && !hang_up_ends {
+                // When everything is closed and said, there is nothing to open anew.
+                let _ = happens.send(Happening::HangUp);
+            } else {
+                press(&pressed, &happens);
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Ctrl-C.
+#[cfg(not(unix))]
+fn listen_to_signals<T: Send + 'static>(happens: Sender<Happening<T>>, _hang_up_ends: bool) -> io::Result<()> {
     let pressed = AtomicU32::new(0);
-    ctrlc::set_handler(move || {
-        // The third time somebody means it, whatever this program is doing.
-        if pressed.fetch_add(1, Ordering::Relaxed) >= 2 {
-            std::process::exit(i32::from(INTERRUPTED));
-        }
-        if happens.send(Happening::CtrlC).is_err() {
-            // Everything is closed and said.
-            std::process::exit(i32::from(INTERRUPTED));
-        }
-    })
+    ctrlc::set_handler(move || press(&pressed, &happens)).map_err(io::Error::other)
+}
+
+fn press<T>(pressed: &AtomicU32, happens: &Sender<Happening<T>>) {
+    // The third time somebody means it, whatever this program is doing.
+    let is_meant = pressed.fetch_add(1, Ordering::Relaxed) >= 2;
+    // Else: everything is closed and said.
+    if is_meant || happens.send(Happening::CtrlC).is_err() {
+        std::process::exit(i32::from(INTERRUPTED));
+    }
 }
 
 /// What is left to deliver when the source has ended.

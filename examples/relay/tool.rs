@@ -18,7 +18,7 @@ use crate::input::{Bad, Lines};
 use crate::pace::Pace;
 use crate::pipeline::{self, Branch};
 use crate::progress::Screen;
-use crate::run::{Outcome, Plan, run};
+use crate::run::{HangUp, Outcome, Plan, run};
 use crate::{FAILED, INTERRUPTED, UNUSABLE};
 
 /// How many events each queue holds before the reading waits: enough to keep every destination busy, and little memory
@@ -69,14 +69,14 @@ pub(crate) fn main(args: &Args) -> ExitCode {
     let counts = Arc::new(Counts::default());
     let broadcaster = Arc::new(broadcaster);
     let source = feed(input, args, counts.clone(), screen.clone());
-    let plan = Plan { grace: args.grace, patient: true, plain_progress: None };
+    let plan = Plan { grace: args.grace, patient: true, plain_progress: None, hang_up: HangUp::Ends };
     match run(&broadcaster, &branches, &screen, &plan, source) {
         Ok(outcome) => {
             let lost = summary(&screen, &broadcaster, &branches, &counts, &outcome);
             exit_code(&screen, &outcome, lost)
         }
         Err(error) => {
-            screen.message(&format!("relay: cannot listen to Ctrl-C: {error}"));
+            screen.message(&format!("relay: cannot listen to signals: {error}"));
             ExitCode::from(UNUSABLE)
         }
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use loom::thread;
 
-use super::{Model, Mutation, mutation};
+use super::{Model, mutation};
 use crate::clock::Clock;
 use crate::intake::Intake;
 use crate::intake::limits::Bounds;
@@ -21,7 +21,6 @@ pub(super) const MODELS: &[Model] = &[
             mutation("queue_sleeps_beside_a_writer"),
             mutation("queue_rest_ignores_wake"),
             mutation("queue_wake_posts_once"),
-            Mutation { name: "queue_rest_ordering", preemptions: Some(3) },
         ],
     },
     Model {
@@ -34,6 +33,12 @@ pub(super) const MODELS: &[Model] = &[
             mutation("queue_hold_ordering"),
             mutation("queue_hold_ignores_wake"),
         ],
+    },
+    Model {
+        name: "turn_that_rests_finds_what_it_was_woken_for",
+        preemptions: None,
+        run: finds_what_it_was_woken_for_at_rest,
+        mutations: &[mutation("queue_rest_ordering"), mutation("queue_rest_ignores_wake")],
     },
     Model {
         name: "queue_two_closers_against_write",
@@ -125,6 +130,8 @@ fn at_most_one_drainer() {
 /// Something that a turn waits for, and that nothing but the run word tells it.
 struct Awaited {
     run: RunWord,
+    /// How a turn ends.
+    end: fn(&RunWord) -> bool,
     ready: AtomicU64,
     seen: AtomicU64,
     looks: Owned,
@@ -141,17 +148,27 @@ impl Awaited {
             self.all_looks.fetch_add(1, Ordering::Relaxed);
             self.seen.fetch_add(self.ready.load(Ordering::Relaxed), Ordering::Relaxed);
             self.looks.end();
-            if self.run.hold() {
+            if (self.end)(&self.run) {
                 return;
             }
         }
     }
 }
 
-/// What is awaited comes before the turn, in it, or after it: a turn finds it, and all that earlier turns did.
 fn finds_what_it_was_woken_for() {
+    finds_it(RunWord::hold);
+}
+
+/// By one who is no writer: a timer, a closer.
+fn finds_what_it_was_woken_for_at_rest() {
+    finds_it(RunWord::rest);
+}
+
+/// What is awaited comes before the turn, in it, or after it: a turn finds it, and all that earlier turns did.
+fn finds_it(end: fn(&RunWord) -> bool) {
     let awaited = Arc::new(Awaited {
         run: RunWord::new(),
+        end,
         ready: AtomicU64::new(0),
         seen: AtomicU64::new(0),
         looks: Owned::default(),

@@ -94,7 +94,7 @@
 //! | an abort against `left` | `queue_abort_against_turn`, `queue_abort_against_drain` |
 //! | `QUIET`: what is in flight | `queue_abort_after_an_event`, `queue_abort_after_a_hold`, `queue_abort_while_abandoning` |
 //! | `last` is the first closer's | `queue_two_closers_against_write` |
-//! | the orderings of `run` | `turn_finds_what_it_was_woken_for` |
+//! | the orderings of `run` | `turn_finds_what_it_was_woken_for`, `turn_that_rests_finds_what_it_was_woken_for` |
 //! | budget spent, then again | `turn_budget_is_spent` |
 //! | who wakes the closers of an aborted queue | `queue_abort_of_a_stuck_turn`, `queue_abort_woken_by_its_turn`, `queue_deadline_comes_in_a_hold` |
 //! | an abort from two threads, of a held event | `queue_abort_from_two_threads`, `queue_abort_of_a_held_event` |

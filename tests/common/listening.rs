@@ -2,10 +2,10 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, ChildStderr};
+use std::process::{Child, ChildStderr, Command};
 use std::time::Duration;
 
-use super::relay::{Ended, start};
+use super::relay::{Ended, relay, spawn};
 
 /// A relay that listens.
 pub(crate) struct Relay {
@@ -19,7 +19,12 @@ pub(crate) struct Relay {
 impl Relay {
     pub(crate) fn start(config: &str, more: &[&str]) -> Self {
         let args = ["--listen", "127.0.0.1:0", "--config", config];
-        let mut child = start(&[&args[..], more].concat());
+        Self::of(relay(&[&args[..], more].concat()))
+    }
+
+    /// What such a command starts.
+    pub(crate) fn of(command: Command) -> Self {
+        let mut child = spawn(command);
         let mut err = BufReader::new(child.stderr.take().unwrap());
         // With --metrics, where they are is said first.
         let (mut metrics, mut line) = (None, String::new());
@@ -70,13 +75,22 @@ impl Relay {
 
     /// Asks it to end, as a service manager does, and waits for that.
     pub(crate) fn stop(mut self) -> Ended {
-        self.signal();
+        self.signal("-TERM");
         self.wait()
     }
 
-    pub(crate) fn signal(&mut self) {
-        let sent = std::process::Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+    pub(crate) fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
+    }
+
+    /// Waits until it says a line with this in it.
+    pub(crate) fn hear(&mut self, text: &str) {
+        let mut line = String::new();
+        while !line.contains(text) {
+            line.clear();
+            assert!(self.err.read_line(&mut line).unwrap() > 0, "it has never said {text:?}");
+        }
     }
 
     pub(crate) fn wait(&mut self) -> Ended {

@@ -70,14 +70,15 @@ impl Drop for Receiver {
 
 fn serve(server: &Server, posts: &Mutex<Vec<Posted>>, answer: impl Fn(&Posted) -> Answer) {
     for mut request in server.incoming_requests() {
-        let mut body = String::new();
-        request.as_reader().read_to_string(&mut body).unwrap();
+        let mut body = Vec::new();
+        request.as_reader().read_to_end(&mut body).unwrap();
         let headers = request.headers().iter();
         let posted = Posted {
             method: request.method().to_string(),
             path: request.url().to_owned(),
             headers: headers.map(|h| (h.field.as_str().as_str().to_lowercase(), h.value.to_string())).collect(),
-            body,
+            // What is no text is remembered as far as it is one.
+            body: String::from_utf8_lossy(&body).into_owned(),
             peer: *request.remote_addr().unwrap(),
         };
         posts.lock().unwrap().push(posted.clone());

@@ -31,7 +31,11 @@ pub(crate) fn run(args: &[&str], input: &str) -> Ended {
 }
 
 pub(crate) fn start(args: &[&str]) -> Child {
-    relay(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    spawn(relay(args))
+}
+
+pub(crate) fn spawn(mut command: Command) -> Child {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 #[derive(Debug)]

@@ -2,6 +2,8 @@
 
 mod batches;
 mod check;
+#[cfg(target_os = "linux")]
+mod hostile;
 #[cfg(unix)]
 mod listen;
 #[cfg(unix)]

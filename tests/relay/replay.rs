@@ -138,3 +138,34 @@ fn what_is_no_letter_is_named_with_its_line_and_the_rest_is_replayed() {
     run(&["replay", &dir.path("missing"), "--config", &config], "").expect(2, &["missing cannot be read"]);
     run(&["replay", &file], "").expect(2, &["--config"]);
 }
+
+#[test]
+fn after_sighup_letters_go_to_a_new_file_and_none_is_lost() {
+    let dir = Dir::new();
+    let receiver = Receiver::status(422);
+    let (written, renamed) = (dir.path("dead.ndjson"), dir.path("dead.ndjson.1"));
+    let config = format!("dead_letters = \"{written}\"\n") + &endpoint("refusing", &receiver.url("/"), "");
+    let mut relay = Relay::start(&dir.file("relay.toml", &config), &[]);
+    let lines_of = |numbers: std::ops::Range<u32>| numbers.map(|n| format!("{n}\n")).collect::<Vec<_>>().concat();
+    assert_eq!(relay.post("application/x-ndjson", &lines_of(0..50)).0, 202);
+    // As logrotate does it, whatever is being written at that moment.
+    fs::rename(&written, &renamed).unwrap();
+    relay.signal("-HUP");
+    relay.hear("SIGHUP: the file of dead letters is opened anew");
+    assert_eq!(relay.post("application/x-ndjson", &lines_of(50..100)).0, 202);
+    relay.stop().expect(1, &["queue=dead-letters accepted=100 delivered=100 dropped=0 pending=0"]);
+    let numbers = |path: &str| lines(path).iter().map(|letter| letter["event"].as_u64().unwrap()).collect::<Vec<_>>();
+    let (old, new) = (numbers(&renamed), numbers(&written));
+    assert!(new.len() >= 50, "{new:?}");
+    assert_eq!([old, new].concat(), (0..100).collect::<Vec<_>>());
+}
+
+#[test]
+fn sighup_does_not_end_a_relay_that_has_no_file_of_letters() {
+    let (dir, receiver) = (Dir::new(), Receiver::status(200));
+    let mut relay = Relay::start(&dir.file("relay.toml", &endpoint("only", &receiver.url("/"), "")), &[]);
+    relay.signal("-HUP");
+    relay.hear("SIGHUP: there is no file of dead letters");
+    assert_eq!(relay.post("application/json", "1").0, 202);
+    relay.stop().expect(0, &["queue=only accepted=1 delivered=1"]);
+}
