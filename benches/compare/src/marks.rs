@@ -83,7 +83,7 @@ const MARKS: &[Mark] = &[
     figure(&["s7-refusing-cpu"], 5.0),
     figure(&["s8-backlog"], 24.0),
     // One and a half times the deliveries in a second.
-    ratio(&["s9-1", "s9-10", "s9-100"], 1.0 / 1.5, &["go-events", "go-events-no-timeout"]),
+    ratio(&["s9-1", "s9-10", "s9-100"], 0.666, &["go-events", "go-events-no-timeout"]),
 ];
 
 const fn ratio(scenarios: &'static [&'static str], at_most: f64, contenders: &'static [&'static str]) -> Mark {
