@@ -424,10 +424,7 @@ mod tests {
             }
             let (body, now) = (vec![b'x'; size], Instant::now());
             let connection = idle.take(now);
-            assert_eq!(
-                connection.as_ref().map(|connection| connection.is_tls()),
-                (1..4).contains(&request).then_some(true)
-            );
+            assert_eq!(connection.as_ref().map(Transport::is_tls), (1..4).contains(&request).then_some(true));
             if let Some(connection) = connection {
                 let request = Request { prelude: &prelude, headers: &HeaderMap::new(), body: &body };
                 let answer = exchange::post(connection, &request, now + Duration::from_secs(60), &idle).unwrap();
