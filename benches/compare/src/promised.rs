@@ -12,9 +12,6 @@ use crate::idle;
 
 const PROCESSES: usize = 5;
 
-/// Each of them has alternating rounds of its own.
-const WEBHOOK_PROCESSES: usize = 3;
-
 /// Queues, and the ratio that is promised for them.
 const IDLE: [(u64, Option<f64>); 3] = [(10, None), (100, None), (1_000, Some(1.5))];
 
@@ -33,7 +30,7 @@ pub fn idle() -> bool {
 /// S9 beside Go. Whether every mark is met.
 pub fn webhooks(go: &Path) -> bool {
     let go = go.to_string_lossy();
-    let processes = [(); WEBHOOK_PROCESSES].map(|()| anew(&["--quick", "--only", "s9", "--go", &go]));
+    let processes = [(); PROCESSES].map(|()| anew(&["--quick", "--only", "s9", "--go", &go]));
     let marks = judge(&processes[0]);
     let ratios = processes.each_ref().map(|figures| judge(figures).iter().map(|judged| judged.value).collect());
     let lines = marks.iter().zip(medians(&ratios, marks.len()));
