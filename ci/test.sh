@@ -2,7 +2,7 @@
 # Every check of the project, one after the other. Usage: ci/test.sh, from any directory.
 #
 # Needs Rust. What else is missing is installed: rustfmt and clippy by rustup; a C compiler (which links every program, and compiles
-# the TLS of the feature `webhook`), valgrind, prometheus and docker-registry by apt-get where that is Debian's and this is root. Where
+# the TLS of the feature `webhook`), valgrind, prometheus, docker-registry, Go and docker/go-events by apt-get where that is Debian's and this is root. Where
 # it cannot be, the script says so and fails.
 #
 # Each step says its name and, when it has succeeded, how long it took. The last line says that all have passed. The exit status
@@ -144,7 +144,7 @@ run "documentation" documentation
 run "demonstration" demonstration
 run "dashboards and alerts, with a real Prometheus" ci/dashboards.sh
 run "the relay, with a real Docker registry" ci/registry.sh
-run "comparison with its peers, promised ratios" cargo run --locked --release -p compare -- --check
+run "comparison with its peers, promised ratios" ci/compare.sh --check
 run "models of the concurrency" ci/loom.sh
 run "steps left out under the tests" ci/mutations.sh
 run "a dependent program built with --cfg loom" ci/user-loom.sh

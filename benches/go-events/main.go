@@ -29,6 +29,9 @@ var questions = map[string]func(args []string) round{
 	"queues":     func(args []string) round { return queues(number(args[0])) },
 	"refusing":   func(args []string) round { return refusing(number(args[0]), milliseconds(args[1])) },
 	"backlog":    func(args []string) round { return backlog(number(args[0])) },
+	"webhooks": func(args []string) round {
+		return webhooks(args[0], number(args[1]), number(args[2]), number(args[3]), 1000*milliseconds(args[4]))
+	},
 }
 
 func main() {

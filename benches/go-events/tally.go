@@ -40,6 +40,16 @@ func (t *tally) wait() time.Time {
 	return <-t.ended
 }
 
+// waitWithin is wait where events may be lost.
+func (t *tally) waitWithin(limit time.Duration) time.Time {
+	select {
+	case ended := <-t.ended:
+		return ended
+	case <-time.After(limit):
+		panic("not every event has arrived")
+	}
+}
+
 func (c *counter) Write(events.Event) error {
 	c.events++
 	if c.events == atomic.LoadUint64(&c.tally.each) && atomic.AddInt64(&c.tally.unfinished, -1) == 0 {

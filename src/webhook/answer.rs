@@ -2,8 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use ureq::http::HeaderMap;
-use ureq::http::header::RETRY_AFTER;
+use ureq::http::HeaderValue;
 
 use super::error::DeliveryError;
 use crate::error::{Failure, WriteError};
@@ -68,10 +67,17 @@ fn transient(error: DeliveryError, retry_after: Option<Duration>) -> WriteError 
     .into()
 }
 
+/// What of an answer matters.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    /// Of its header `Retry-After`.
+    pub(super) retry_after: Option<HeaderValue>,
+}
+
 /// The delay that `Retry-After` asks for, in seconds or as a date, but `cap` at most. A date that has passed is no
 /// delay, and what cannot be understood is as good as absent.
-pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime, cap: Duration) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+pub(super) fn retry_after(value: &HeaderValue, now: SystemTime, cap: Duration) -> Option<Duration> {
+    let value = value.to_str().ok()?.trim();
     let delay = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         // Only a number too large for the type fails here, and the cap is below it in any case.
         value.parse().map_or(Duration::MAX, Duration::from_secs)
@@ -86,16 +92,13 @@ mod fuzz;
 
 #[cfg(test)]
 mod tests {
-    use ureq::http::HeaderValue;
-
     use super::*;
     use crate::error::Class;
 
     fn asked(value: &'static str) -> Option<u64> {
         // Sun, 06 Nov 1994 08:49:37 GMT, the example of RFC 9110.
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-        let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]);
-        retry_after(&headers, now, Duration::from_secs(100)).map(|delay| delay.as_secs())
+        retry_after(&HeaderValue::from_static(value), now, Duration::from_secs(100)).map(|delay| delay.as_secs())
     }
 
     #[test]
@@ -120,7 +123,6 @@ mod tests {
         for value in ["", "-1", "+1", "1.5", "1 s", "soon", "Sun, 99 Nov 1994 08:49:37 GMT"] {
             assert_eq!(asked(value), None, "{value:?}");
         }
-        assert_eq!(retry_after(&HeaderMap::new(), SystemTime::now(), Duration::MAX), None);
     }
 
     fn class(status: u16, success: &Statuses) -> Option<Class> {

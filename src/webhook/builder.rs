@@ -16,16 +16,18 @@ use super::answer::Statuses;
 use super::connect::{Guarded, INPUT_BUFFER, MAX_HEADER, OUTPUT_BUFFER};
 use super::endpoint::Endpoint;
 use super::error::WebhookError;
+use super::exchange::Prelude;
 use super::formats::{Identified, Json};
 use super::hosts::Hosts;
 use super::identity::MessageIds;
+use super::idle::{Idle, Keeping};
 use super::signature::{self, Signer};
 use super::tls::Identity;
 use super::{Method, Webhook};
 use crate::name::Name;
 use crate::sink::SinkId;
 
-const USER_AGENT: &str = concat!("sinkworks/", env!("CARGO_PKG_VERSION"));
+pub(super) const USER_AGENT: &str = concat!("sinkworks/", env!("CARGO_PKG_VERSION"));
 
 /// The HTTP client adds its timeouts to the time now, which panics where the sum does not fit. Nobody waits so long.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
@@ -241,13 +243,15 @@ impl<F> WebhookBuilder<F> {
         if proxy.as_ref().is_some_and(|proxy| !matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https)) {
             return Err(WebhookError::Proxy);
         }
-        let guarded = Guarded { policy: addresses, proxied: proxy.is_some() };
+        let proxied = proxy.is_some();
+        let guarded = Guarded { policy: addresses, proxied };
+        let timeout = usable("timeout", self.options.timeout)?;
         let config = Agent::config_builder()
             .http_status_as_error(false)
             // An event goes where its owner said and nowhere else.
             .max_redirects(0)
             .user_agent(USER_AGENT)
-            .timeout_global(Some(usable("timeout", self.options.timeout)?))
+            .timeout_global(Some(timeout))
             .timeout_connect(Some(usable("connect_timeout", self.options.connect_timeout)?))
             .input_buffer_size(INPUT_BUFFER)
             // Below the buffer's size, or the client takes headers that fill the buffer for the end of the connection.
@@ -256,13 +260,19 @@ impl<F> WebhookBuilder<F> {
             .proxy(proxy)
             .tls_config(self.options.identity.check()?)
             .build();
-        let hosts = Hosts::new();
-        let connector = ConnectProxyConnector::default().chain(guarded).chain(RustlsConnector::default());
+        let (hosts, idle) = (Hosts::new(), Idle::default());
+        let keeping = Keeping { idle: idle.clone(), proxied };
+        let connector =
+            ConnectProxyConnector::default().chain(guarded).chain(RustlsConnector::default()).chain(keeping);
+        let method = method.into();
         Ok(Webhook {
             agent: Agent::with_parts(config, connector, hosts.clone()),
             hosts,
+            idle,
+            prelude: Prelude::new(&method, endpoint.uri()),
             endpoint,
-            method: method.into(),
+            method,
+            timeout,
             headers: checked(&headers, signer.is_some())?,
             format: self.format,
             has_content_type: headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(CONTENT_TYPE.as_str())),

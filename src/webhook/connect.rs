@@ -1,6 +1,6 @@
 //! The TCP connections of a webhook.
 //!
-//! The HTTP client's own would do, but for two things:
+//! The HTTP client uses them for the first request of each, an [`exchange`](super::exchange) for those that follow. The client's own would do, but for two things:
 //!
 //! - **Safety.** Here is the place where an address is about to be connected to, so here the [`AddressPolicy`] is asked.
 //! - **Speed.** The client sends a request's head and its body apart, which wakes a receiver on a fast network twice, sets both timeouts of the socket anew for
@@ -287,12 +287,14 @@ mod tests {
 
     use ureq::Agent;
     use ureq::config::Config;
-    use ureq::http::Uri;
+    use ureq::http::{HeaderMap, Method, Uri};
     use ureq::tls::TlsConfig;
     use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
     use ureq::unversioned::transport::RustlsConnector;
 
     use super::super::address::{AddressKind, RefusedAddress};
+    use super::super::exchange::{self, Prelude, Request};
+    use super::super::idle::{Idle, Keeping};
     use super::*;
 
     /// Finds other addresses each time.
@@ -409,15 +411,28 @@ mod tests {
         let tls = TlsConfig::builder().disable_verification(true).build();
         let config = Config::builder().proxy(None).tls_config(tls).timeout_global(Some(Duration::from_secs(60)));
         let guarded = Guarded { policy: AddressPolicy::public_only().allow_loopback(), proxied: false };
-        let agent = Agent::with_parts(config.build(), guarded.chain(RustlsConnector::default()), resolver);
-        let sizes = [1, 0, 100_000, 20_000, 7];
+        let idle = Idle::default();
+        let keeping = Keeping { idle: idle.clone(), proxied: false };
+        let connector = guarded.chain(RustlsConnector::default()).chain(keeping);
+        let agent = Agent::with_parts(config.build(), connector, resolver);
+        let prelude = Prelude::new(&Method::POST, &url.parse().unwrap());
+        let sizes = [20_000, 0, 100_000, 1, 7];
         for (request, size) in sizes.into_iter().enumerate() {
             if request == 4 {
                 // A request that meets the close on its way may fail: see `is_quiet`.
                 has_closed.recv().unwrap();
             }
-            let mut answer = agent.post(&url).send(&vec![b'x'; size]).unwrap();
-            assert_eq!(answer.body_mut().read_to_string().unwrap(), "ok");
+            let (body, now) = (vec![b'x'; size], Instant::now());
+            let connection = idle.take(now);
+            assert_eq!(connection.as_ref().map(Transport::is_tls), (1..4).contains(&request).then_some(true));
+            if let Some(connection) = connection {
+                let request = Request { prelude: &prelude, headers: &HeaderMap::new(), body: &body };
+                let answer = exchange::post(connection, &request, now + Duration::from_secs(60), &idle).unwrap();
+                assert_eq!(answer.status, 200);
+            } else {
+                let mut answer = agent.post(&url).send(&body).unwrap();
+                assert_eq!(answer.body_mut().read_to_string().unwrap(), "ok");
+            }
         }
         assert_eq!(receiver.join().unwrap(), sizes);
     }

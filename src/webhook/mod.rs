@@ -78,9 +78,11 @@ mod builder;
 mod connect;
 mod endpoint;
 mod error;
+mod exchange;
 pub mod formats;
 mod hosts;
 mod identity;
+mod idle;
 pub mod signature;
 mod tls;
 
@@ -88,9 +90,9 @@ use std::fmt;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use ureq::http::header::CONTENT_TYPE;
+use ureq::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use ureq::http::{self, HeaderMap, HeaderValue};
 use ureq::{Agent, Body};
 
@@ -103,13 +105,15 @@ use crate::sync::mutation;
 use crate::telemetry::Topology;
 
 pub use address::{AddressKind, AddressPolicy, Network, NetworkError, RefusedAddress};
-use answer::Statuses;
+use answer::{Answer, Statuses};
 pub use builder::WebhookBuilder;
 use endpoint::Endpoint;
 pub use error::{DeliveryError, WebhookError};
+use exchange::Prelude;
 use formats::{ContentType, Format, Json, Message};
 use hosts::Hosts;
 use identity::{MessageIds, MessageNumber};
+use idle::Idle;
 use signature::Signer;
 
 /// How many bytes of an answer's body are read. A connection can serve the next event only when the body has been read
@@ -151,8 +155,11 @@ const MAX_ANSWER: u64 = 64 * 1024;
 pub struct Webhook<F = Json> {
     agent: Agent,
     hosts: Hosts,
+    idle: Idle,
     endpoint: Endpoint,
     method: http::Method,
+    prelude: Prelude,
+    timeout: Duration,
     headers: HeaderMap,
     format: F,
     /// Whether the headers say what the content is, in place of the format.
@@ -222,20 +229,34 @@ impl<F> Webhook<F> {
     }
 
     fn post(&self, body: &[u8], headers: HeaderMap) -> Result<(), WriteError> {
+        let now = Instant::now();
+        let answer = match self.idle.take(now) {
+            Some(connection) => {
+                let request = exchange::Request { prelude: &self.prelude, headers: &headers, body };
+                exchange::post(connection, &request, now + self.timeout, &self.idle)
+            }
+            None => self.connect_and_post(body, headers),
+        };
+        let answer = answer.map_err(|error| {
+            // The host may have moved.
+            self.hosts.forget();
+            Failure::transient(error)
+        })?;
+        answer::judge(answer.status, &self.success, || {
+            answer::retry_after(answer.retry_after.as_ref()?, SystemTime::now(), self.max_retry_after)
+        })
+    }
+
+    /// The first request of a connection is the HTTP client's, which looks up, connects and encrypts.
+    fn connect_and_post(&self, body: &[u8], headers: HeaderMap) -> Result<Answer, DeliveryError> {
         let mut request = http::Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.endpoint.uri().clone();
         *request.headers_mut() = headers;
-        let response = self.agent.run(request).map_err(|error| {
-            // The host may have moved.
-            self.hosts.forget();
-            Failure::transient(DeliveryError::from_client(error))
-        })?;
-        let (parts, body) = response.into_parts();
+        let response = self.agent.run(request).map_err(DeliveryError::from_client)?;
+        let (mut parts, body) = response.into_parts();
         discard(body);
-        answer::judge(parts.status.as_u16(), &self.success, || {
-            answer::retry_after(&parts.headers, SystemTime::now(), self.max_retry_after)
-        })
+        Ok(Answer { status: parts.status.as_u16(), retry_after: parts.headers.remove(RETRY_AFTER) })
     }
 }
 

@@ -167,6 +167,28 @@ fn in_a_process_with_a_proxy() {
 }
 
 #[test]
+fn a_connection_through_a_proxy_is_used_again() {
+    let (address, proxy) = raw(|mut stream| {
+        for answer in ["200 OK", "204 No Content", "204 No Content"] {
+            read_request(&stream);
+            stream.write_all(format!("HTTP/1.1 {answer}\r\n\r\n").as_bytes()).unwrap();
+        }
+    });
+    with_proxy(&format!("http://{address}"), "connection::in_a_process_with_a_proxy_that_connects");
+    proxy.join().unwrap();
+}
+
+#[test]
+#[ignore = "another test runs it with a proxy in the environment"]
+fn in_a_process_with_a_proxy_that_connects() {
+    let policy = AddressPolicy::public_only().allow("203.0.113.9".parse().unwrap());
+    let builder = Webhook::builder("http://203.0.113.9/").addresses(policy).timeout(Duration::from_secs(5));
+    let webhook = builder.environment_proxy().build().unwrap();
+    webhook.write(&EVENT).unwrap();
+    webhook.write(&EVENT).unwrap();
+}
+
+#[test]
 fn a_proxy_that_is_none_for_http_is_refused() {
     with_proxy("socks5://127.0.0.1:1", "connection::in_a_process_with_a_socks_proxy");
 }

@@ -5,6 +5,7 @@
 mod addresses;
 mod connection;
 mod delivery;
+mod exchange;
 mod formats;
 mod options;
 #[path = "../common/receiver.rs"]

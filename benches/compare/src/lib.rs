@@ -6,6 +6,8 @@ pub mod way;
 pub mod fan;
 // Go's docker/go-events, in a process of its own.
 pub mod go;
+// Who gets webhooks, in a process of its own.
+pub mod receiver;
 // What every sink does: it counts, and the last one tells when.
 pub mod strategy;
 pub mod tally;

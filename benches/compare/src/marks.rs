@@ -82,6 +82,8 @@ const MARKS: &[Mark] = &[
     figure(&["s7-refusing-threads"], 5.0),
     figure(&["s7-refusing-cpu"], 5.0),
     figure(&["s8-backlog"], 24.0),
+    // One and a half times the deliveries in a second.
+    ratio(&["s9-1", "s9-10", "s9-100"], 0.666, &["go-events", "go-events-no-timeout"]),
 ];
 
 const fn ratio(scenarios: &'static [&'static str], at_most: f64, contenders: &'static [&'static str]) -> Mark {

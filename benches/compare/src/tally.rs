@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub struct Tally {
     shared: Arc<Shared>,
@@ -46,6 +46,12 @@ impl Tally {
         let ended = self.ended();
         let ended = self.shared.bell.wait_while(ended, |ended| ended.is_none());
         ended.unwrap_or_else(PoisonError::into_inner).expect("the wait is over")
+    }
+
+    /// The same where events may be lost: `None` if the time is over before.
+    pub fn wait_within(&self, limit: Duration) -> Option<Instant> {
+        let ended = self.shared.bell.wait_timeout_while(self.ended(), limit, |ended| ended.is_none());
+        *ended.unwrap_or_else(PoisonError::into_inner).0
     }
 
     fn ended(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {

@@ -5,6 +5,7 @@ pub mod s2_latency;
 pub mod s3_idle;
 pub mod s4_fan_out;
 pub mod s5_broadcaster;
+pub mod s9_webhooks;
 
 use std::path::PathBuf;
 

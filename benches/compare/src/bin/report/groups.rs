@@ -93,4 +93,16 @@ pub const GROUPS: &[Group] = &[
         plotted: false,
     },
     Group { name: "s8", title: "S8: a backlog of 10 million u64", columns: &["s8-backlog", "s8-left"], plotted: false },
+    Group {
+        name: "s9",
+        title: "S9: a delivery to an endpoint over loopback HTTP, µs",
+        columns: &["s9-1", "s9-10", "s9-100"],
+        plotted: true,
+    },
+    Group {
+        name: "s9-cpu",
+        title: "S9: the sender's processor time for a delivery, µs",
+        columns: &["s9-1-cpu", "s9-10-cpu", "s9-100-cpu"],
+        plotted: false,
+    },
 ];
