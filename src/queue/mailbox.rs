@@ -27,7 +27,7 @@ use crate::shutdown::Shutdown;
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{Mutex, lock, mutation};
-use crate::telemetry::{Limit, Observations, Observe, Registration, Topology, as_gauge, names, register};
+use crate::telemetry::{Limit, MadeLate, Observations, Observe, Registration, Topology, as_gauge, names, register};
 
 pub(super) struct Mailbox<E: Send> {
     pub(super) id: SinkId,
@@ -35,7 +35,7 @@ pub(super) struct Mailbox<E: Send> {
     pub(super) entrance: Entrance<E, Ready>,
     pub(super) dead_letters: Option<Box<DeadLetters<E>>>,
     pub(super) timing: Timing,
-    pub(super) limits: Limits,
+    pub(super) limits: MadeLate<Limits>,
     pub(super) drain: Mutex<Drain<E>>,
     /// Made when it begins to close.
     closing: OnceLock<Box<Closing>>,
@@ -123,7 +123,7 @@ impl<E: Send + 'static> Mailbox<E> {
             entrance,
             dead_letters: dead_letters.map(Box::new),
             timing: Timing::default(),
-            limits: Limits::default(),
+            limits: MadeLate::default(),
             drain: Mutex::default(),
             closing: OnceLock::new(),
             sink,
