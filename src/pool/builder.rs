@@ -61,8 +61,8 @@ impl PoolBuilder {
         self
     }
 
-    /// How long a worker above the minimum stays when it has nothing to do, and 10 ms more for each such worker that there was before
-    /// it, so that many do not end at once. Default: 1 s.
+    /// How long a worker above the minimum stays when it has nothing to do, or nothing that takes a millisecond while others are idle too; and 10 ms more for each such
+    /// worker that there was before it, so that many do not end at once. Default: 1 s.
     pub fn keep_alive(mut self, keep_alive: Duration) -> Self {
         self.keep_alive = keep_alive;
         self

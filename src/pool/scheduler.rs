@@ -379,12 +379,13 @@ impl<T> Scheduler<T> {
         };
         // Cleared by whoever wakes this worker; an unpark without that is a leftover.
         while bits.load(Ordering::Acquire) & bit != 0 {
+            // Before it parks too: it may have been kept for long enough by turns that others could have run.
+            if expired() && (self.unpark_myself(bits, bit) || mutation!("pool_retire_unclaimed")) {
+                return true;
+            }
             self.places[worker.place].seat.park(poll.or(keep));
             if poll.is_some() && self.has_work() && !mutation!("pool_poll_looks") && self.unpark_myself(bits, bit) {
                 return false;
-            }
-            if expired() && (self.unpark_myself(bits, bit) || mutation!("pool_retire_unclaimed")) {
-                return true;
             }
             if mutation!("pool_parked_until_claimed") {
                 break;
@@ -410,8 +411,19 @@ impl<T> Scheduler<T> {
 
     /// How many slow tasks may run at once: one thread is left for the others.
     fn slow_slots(&self) -> usize {
+        Self::slow_slots_of(self.threads())
+    }
+
+    fn slow_slots_of(threads: usize) -> usize {
         let reserve = usize::from(!mutation!("pool_slow_reserve"));
-        self.threads.load(Ordering::Relaxed).saturating_sub(reserve).max(1)
+        threads.saturating_sub(reserve).max(1)
+    }
+
+    /// Whether the pool would be at ease without the worker that asks, which is parked. At this moment: in case of what comes right after, the worker arms the
+    /// keeper when it has gone.
+    pub(crate) fn can_spare_one(&self) -> bool {
+        self.idle() > 1
+            && self.slow_running.load(Ordering::Relaxed) < Self::slow_slots_of(self.threads().saturating_sub(1))
     }
 
     fn has_slow_slot(&self) -> bool {
@@ -606,5 +618,24 @@ impl<T> Scheduler<T> {
     pub(crate) fn is_quiet(&self) -> bool {
         let word = self.sleep.load(Ordering::Acquire);
         idle(word) == self.threads() as u64 && searching(word) == 0 && self.fast.is_empty() && self.slow.is_empty()
+    }
+}
+
+#[cfg(all(test, not(sinkworks_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_is_spared_where_another_is_parked_and_a_slow_slot_stays_free() {
+        let spared = |threads: usize, idle: u64, slow_running: usize| {
+            let scheduler = Scheduler::<()>::new(threads, WaitStrategy::Park);
+            (0..threads).for_each(|_| scheduler.add_thread());
+            scheduler.sleep.store(idle * IDLE, Ordering::Relaxed);
+            scheduler.slow_running.store(slow_running, Ordering::Relaxed);
+            scheduler.can_spare_one()
+        };
+        assert!(spared(2, 2, 0) && spared(3, 2, 0) && spared(4, 2, 1));
+        assert!(!spared(2, 1, 0) && !spared(4, 1, 1), "nobody else is parked");
+        assert!(!spared(2, 2, 1) && !spared(3, 2, 1) && !spared(4, 2, 2), "no slot without its thread");
     }
 }

@@ -27,14 +27,14 @@ use crate::shutdown::Shutdown;
 use crate::sink::{Sink, SinkId};
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{Mutex, lock, mutation};
-use crate::telemetry::{Limit, Observations, Observe, Registration, Topology, as_gauge, names, register};
+use crate::telemetry::{Limit, MadeLate, Observations, Observe, Registration, Topology, as_gauge, names, register};
 
 pub(super) struct Mailbox<E: Send> {
     pub(super) name: Name,
     pub(super) entrance: Entrance<E, Ready, Mutex<Drain<E>>>,
     pub(super) dead_letters: Option<Box<DeadLetters<E>>>,
     pub(super) timing: Timing,
-    pub(super) limits: Limits,
+    pub(super) limits: MadeLate<Limits>,
     /// Made when it begins to close.
     closing: OnceLock<Box<Closing>>,
     pub(super) sink: Box<dyn Sink<E>>,
@@ -124,7 +124,7 @@ impl<E: Send + 'static> Mailbox<E> {
             entrance,
             dead_letters: dead_letters.map(Box::new),
             timing: Timing::default(),
-            limits: Limits::default(),
+            limits: MadeLate::default(),
             closing: OnceLock::new(),
             sink,
             batches: batches.map(Box::new),

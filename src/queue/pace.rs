@@ -52,10 +52,23 @@ pub(super) struct Timing {
 struct Measured {
     wait: Histogram,
     write: Histogram,
-    /// The last one that somebody has read, and its Unix time in seconds, which stays the same.
+    /// Made when somebody reads the metrics.
+    readers: OnceLock<Box<Readers>>,
+}
+
+/// What only who reads the metrics needs.
+#[derive(Default)]
+struct Readers {
+    /// The last delivery that somebody has read, and its Unix time in seconds, which stays the same.
     told_delivery: std::sync::Mutex<(u64, f64)>,
-    /// The mark of somebody who has read the metrics.
+    /// The mark of somebody who has read.
     noted: std::sync::Mutex<Option<Mark>>,
+}
+
+impl Measured {
+    fn readers(&self) -> &Readers {
+        self.readers.get_or_init(Box::default)
+    }
 }
 
 impl Timing {
@@ -71,7 +84,7 @@ impl Timing {
     fn last_delivery(&self, clock: &Clock) -> f64 {
         let last = self.last_delivery.load(Ordering::Relaxed);
         let Some(measured) = self.measured.get() else { return 0.0 };
-        let mut told = measured.told_delivery.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut told = measured.readers().told_delivery.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let micros = match last.checked_sub(1) {
             Some(micros) if told.0 != last => micros,
             _ => return told.1,
@@ -89,14 +102,14 @@ impl Timing {
     /// Sets a mark for the newest of events that wait for a turn, or in one. Where the turn has one already, it is not used.
     pub(super) fn note_waiting(&self, entered: u64, clock: &Clock) {
         if MEASURES {
-            let mut noted = self.measured().noted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut noted = self.measured().readers().noted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             noted.get_or_insert_with(|| Mark { newest: entered, since: clock.now() });
         }
     }
 
     /// The mark that was noted, if its event is still there.
     fn take_noted(&self, gone: u64) -> Option<Mark> {
-        let mut noted = match self.measured.get()?.noted.try_lock() {
+        let mut noted = match self.measured.get()?.readers.get()?.noted.try_lock() {
             Ok(noted) => noted,
             Err(TryLockError::Poisoned(noted)) => noted.into_inner(),
             Err(TryLockError::WouldBlock) => return None,

@@ -187,7 +187,7 @@ impl<E: ?Sized, S: Sink<E>, R: RetryStrategy> Sink<E> for RetryingSink<S, R> {
                 Proceed::GiveUp => return Err(given_up(delivery)),
             }
             if let Some(since) = saved.waits_since.take() {
-                self.counts.backoff.record(delivery.now().saturating_duration_since(since));
+                self.counts.record_backoff(delivery.now().saturating_duration_since(since));
             }
             if saved.failed && !saved.under_way {
                 // Release: who sees this retry sees the failure before it counted, for the audit.

@@ -1,6 +1,7 @@
 //! What a retrying sink counts.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use crate::error::{Class, WriteError};
 use crate::name::Name;
@@ -17,7 +18,8 @@ pub(super) struct Counts {
     permanent: AtomicU64,
     closed: AtomicU64,
     pub(super) retries: AtomicU64,
-    pub(super) backoff: Histogram,
+    /// Recorded by every thread that writes, one at a time, after a wait: what that costs is nothing beside it.
+    backoff: Mutex<Histogram>,
 }
 
 /// How many attempts a [`RetryingSink`](crate::RetryingSink) has made, by outcome.
@@ -47,7 +49,7 @@ impl Counts {
             permanent: zero(),
             closed: zero(),
             retries: zero(),
-            backoff: Histogram::default(),
+            backoff: Mutex::default(),
         })
     }
 
@@ -60,6 +62,15 @@ impl Counts {
             Err(WriteError::Full | WriteError::Failed(_)) => &self.transient,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An event has waited for so long before an attempt.
+    pub(super) fn record_backoff(&self, waited: Duration) {
+        self.backoff().record(waited);
+    }
+
+    fn backoff(&self) -> MutexGuard<'_, Histogram> {
+        self.backoff.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn snapshot(&self) -> RetryStats {
@@ -81,7 +92,7 @@ impl Observe for Counts {
             out.counter(&metric::WRITE_ATTEMPTS, &self.name, Some(outcome), attempts);
         }
         out.counter(&metric::RETRIES, &self.name, None, retries);
-        out.histogram(&metric::RETRY_BACKOFF, &self.name, &self.backoff);
+        out.histogram(&metric::RETRY_BACKOFF, &self.name, &self.backoff());
     }
 
     #[cfg(feature = "test-util")]

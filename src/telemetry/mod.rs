@@ -95,7 +95,7 @@ pub(crate) use registry::under_way::readings;
 pub(crate) use {
     health::Watch,
     histogram::Histogram,
-    notices::Limit,
+    notices::{Limit, MadeLate},
     observations::Observations,
     registry::{Observe, Registration, register},
     topology::short_type_name,

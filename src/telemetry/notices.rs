@@ -19,10 +19,11 @@
 //! **Where they are told.** Never under a lock that a write takes, since a subscriber is foreign code and may itself write to a queue. A panic of a subscriber
 //! is contained. Without the feature all of this is empty.
 
-#[cfg(feature = "tracing")]
-use std::sync::LazyLock;
+use std::ops::Deref;
 #[cfg(feature = "tracing")]
 use std::sync::atomic::{AtomicU64, Ordering};
+#[cfg(feature = "tracing")]
+use std::sync::{LazyLock, OnceLock};
 #[cfg(feature = "tracing")]
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,30 @@ pub(crate) struct Limit {
     filled: AtomicU64,
     #[cfg(feature = "tracing")]
     suppressed: AtomicU64,
+}
+
+/// The limits of one component, made when one of them is needed: most queues never have anything to tell.
+#[derive(Debug, Default)]
+pub(crate) struct MadeLate<L> {
+    #[cfg(feature = "tracing")]
+    limits: OnceLock<Box<L>>,
+    #[cfg(not(feature = "tracing"))]
+    limits: L,
+}
+
+impl<L: Default> Deref for MadeLate<L> {
+    type Target = L;
+
+    fn deref(&self) -> &L {
+        #[cfg(feature = "tracing")]
+        {
+            self.limits.get_or_init(Box::default)
+        }
+        #[cfg(not(feature = "tracing"))]
+        {
+            &self.limits
+        }
+    }
 }
 
 #[cfg(feature = "tracing")]
