@@ -32,8 +32,18 @@ const TICK: Duration = Duration::ZERO;
 /// Ticks without progress before the pool grows.
 const PATIENCE: u32 = 2;
 
-/// The keeper wakes for timers at most this often, and fires all that are due: ten thousand backoffs cost a thousand wake-ups a second.
+/// The keeper wakes for timers at most this often, and fires all that are due.
 const GRAIN: Duration = Duration::from_millis(1);
+/// Where so many timers wait, it wakes half as often, with twice as many a third as often, and so on: ten thousand backoffs cost some hundred and sixty wake-ups a second, and as many
+/// of workers, in place of a thousand.
+const CROWD: usize = 2_000;
+/// But no less often than this, however many wait.
+const COARSEST: Duration = Duration::from_millis(10);
+
+/// How long the keeper sleeps at least while so many timers wait.
+fn grain(waiting: usize) -> Duration {
+    GRAIN.saturating_mul(u32::try_from(1 + waiting / CROWD).unwrap_or(u32::MAX)).min(COARSEST)
+}
 
 /// The timers of a pool and the word that arms its growth.
 #[derive(Default)]
@@ -112,8 +122,8 @@ impl Keeper {
         lock(&self.timers).first_key_value().is_some_and(|((at, _), _)| *at <= now)
     }
 
-    /// Fires what is due, and says when the next timer is.
-    fn fire(&self, now: Instant) -> Option<Instant> {
+    /// Fires what is due, and says when the next timer is, and how long to sleep at least.
+    fn fire(&self, now: Instant) -> Option<(Instant, Duration)> {
         let mut fired = Vec::new();
         let mut timers = lock(&self.timers);
         while let Some(entry) = timers.first_entry() {
@@ -125,7 +135,7 @@ impl Keeper {
                 fired.push(task);
             }
         }
-        let next = timers.first_key_value().map(|((at, _), _)| *at);
+        let next = timers.first_key_value().map(|((at, _), _)| (*at, grain(timers.len())));
         drop(timers);
         // A task whose last owner this has become is dropped here, outside the lock, which its drop takes.
         // One by one and contained: the drop of a user's sink must not take the timers away from the rest.
@@ -149,7 +159,7 @@ pub(super) fn run(inner: &Arc<Inner>) {
         if armed && growth.is_due() {
             growth.tick(inner);
         }
-        let timer = next.and_then(|at| inner.clock.park_until(at)).map(|wait| wait.max(GRAIN));
+        let timer = next.and_then(|(at, grain)| Some(inner.clock.park_until(at)?.max(grain)));
         let tick = armed.then(|| growth.rest());
         let timeout = match (timer, tick) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -205,5 +215,17 @@ impl Growth {
             *before = turns;
         }
         moved
+    }
+}
+
+#[cfg(all(test, not(sinkworks_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_of_timers_wakes_the_keeper_less_often_within_bounds() {
+        let millis =
+            [0, 1, 1_999, 2_000, 10_000, 18_000, 1_000_000, usize::MAX].map(|waiting| grain(waiting).as_millis());
+        assert_eq!(millis, [1, 1, 1, 2, 6, 10, 10, 10]);
     }
 }

@@ -139,7 +139,7 @@ pub use builder::QueueBuilder;
 /// Delivers events to a sink in the order in which they were written, one at a time, on the threads of a [`Pool`](crate::Pool). A write never waits for the
 /// sink.
 ///
-/// A handle: clones are handles on the same queue. A queue costs no thread; idle, it is about two kilobytes (`SCENARIOS=s7 ci/compare.sh`).
+/// A handle: clones are handles on the same queue. A queue costs no thread; idle, it is about a kilobyte (`SCENARIOS=s7 ci/compare.sh`).
 ///
 /// - **What `Ok` from a write says**: the queue has counted the event as accepted, and will count it as delivered or as dropped for
 ///   one [reason](crate::DropReason). It is in memory only: what is pending when the process ends is lost.
