@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Waker;
 
+use crate::contain::contain;
 use crate::sync::atomic::{AtomicUsize, Ordering, fence};
 use crate::sync::{Mutex, lock, mutation};
 
@@ -43,8 +44,13 @@ impl Wakers {
     pub fn wake_all(&self) {
         // Woken outside the lock: a waker may call back.
         let wakers = std::mem::take(&mut *lock(&self.0));
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().for_each(wake);
     }
+}
+
+/// The waker is the user's code: a panic in one must keep neither the others from theirs, nor the caller from what it has to do.
+fn wake(waker: Waker) {
+    contain(|| waker.wake());
 }
 
 /// Who waits for something that comes again and again, in the order they came.
@@ -91,7 +97,7 @@ impl WaitList {
 
     /// Wakes the first `n`.
     pub(crate) fn wake(&self, n: usize) {
-        self.pop(n).into_iter().for_each(Waker::wake);
+        self.pop(n).into_iter().for_each(wake);
     }
 
     /// Takes out the first `n`, for the caller to wake once it holds no lock: a waker is the user's code and may call back.

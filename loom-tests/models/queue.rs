@@ -24,6 +24,7 @@ pub(super) const MODELS: &[Model] = &[
         mutations: &[
             mutation("queue_push_wakes"),
             mutation("queue_sleeps_beside_a_writer"),
+            mutation("queue_sleeps_by_load"),
             mutation("queue_rest_ignores_wake"),
         ],
     },
@@ -32,6 +33,12 @@ pub(super) const MODELS: &[Model] = &[
         preemptions: Some(2),
         run: write_against_close,
         mutations: &[mutation("queue_enter_closed_check"), mutation("queue_close_wakes")],
+    },
+    Model {
+        name: "queue_write_against_close_while_awake",
+        preemptions: Some(2),
+        run: write_against_close_while_awake,
+        mutations: &[mutation("queue_sleeps_when_it_is_closed")],
     },
     Model {
         name: "queue_close_from_two_threads",
@@ -158,13 +165,23 @@ fn two_writers() {
 
 /// A write races the close: it is refused, or delivered.
 fn write_against_close() {
+    write_and_close(Rig::new(), 0);
+}
+
+/// The same where a turn runs, so that the writer may wake nobody.
+fn write_against_close_while_awake() {
     let rig = Rig::new();
+    rig.queue.send(0).unwrap();
+    write_and_close(rig, 1);
+}
+
+fn write_and_close(rig: Rig, before: u64) {
     let writer = {
         let queue = rig.queue.clone();
         thread::spawn(move || queue.send(1).is_ok())
     };
     let report = close(&rig.queue, Shutdown::Drain);
-    let accepted = u64::from(writer.join().unwrap());
+    let accepted = before + u64::from(writer.join().unwrap());
     assert_eq!(report.dropped(), 0);
     rig.finish(&report, accepted);
 }

@@ -19,6 +19,7 @@ pub(super) const MODELS: &[Model] = &[
         run: at_most_one_drainer,
         mutations: &[
             mutation("queue_sleeps_beside_a_writer"),
+            mutation("queue_sleeps_by_load"),
             mutation("queue_rest_ignores_wake"),
             mutation("queue_wake_posts_once"),
         ],

@@ -205,7 +205,7 @@ impl<E: Send> Owner for Shared<E> {
     fn evict(&self) -> bool {
         // Taken out and counted in one step: see `lag`.
         let evicted = self.entrance.drops.step(|dropped| {
-            let Parcel { event, note } = self.entrance.intake.pop()?;
+            let Parcel { event, note } = self.entrance.intake.take_out()?;
             dropped.add(DropReason::Overflow, 1);
             self.entrance.intake.count_evicted(note);
             Some(event)

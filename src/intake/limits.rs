@@ -1,7 +1,7 @@
 //! What an intake with a bound counts besides its words: room in events and in bytes, what became of writes that found none, and what it notes
 //! beside each event.
 //!
-//! **Orderings.** As in the intake's words: `shed` and `evicted` move by `AcqRel` and are looked at by Acquire, and so does `shed_done`: who sees that a writer is done with
+//! **Orderings.** As in the intake's words: `shed`, `taken` and `evicted` move by `AcqRel` and are looked at by Acquire, and so does `shed_done`: who sees that a writer is done with
 //! an event that was shed sees its letter. `held` too is `AcqRel` where it moves, so that bytes count as free only once their event is done with; the first looks at what a
 //! compare-exchange follows are Relaxed, and so is the count of refusals.
 
@@ -85,6 +85,8 @@ pub(super) struct Limits<E> {
     /// Those of them of which all is done that their writer has to do. Until then the queue has not ended.
     shed_done: AtomicU64,
     /// Events that entered and that a writer took out to make room.
+    taken: AtomicU64,
+    /// Those of them of which all is done that their writer has to do.
     evicted: AtomicU64,
     /// Writes that were refused for want of room: their writers still have the events.
     refused: AtomicU64,
@@ -127,6 +129,7 @@ impl<E> Limits<E> {
             clock: stamped.then(|| clock.clone()),
             shed: AtomicU64::new(0),
             shed_done: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         }))
@@ -226,6 +229,14 @@ impl<E> Limits<E> {
 
     pub(super) fn close(&self) {
         self.shed.fetch_or(CLOSED, Ordering::AcqRel);
+    }
+
+    pub(super) fn count_taken(&self) {
+        self.taken.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Acquire)
     }
 
     pub(super) fn count_evicted(&self, note: Note) {

@@ -29,7 +29,7 @@
 //!
 //! An intake with a bound keeps [`Limits`] besides. Two more ways of an event begin there: it is *shed*, accepted and dropped without entering; or it is
 //! *evicted*, taken out again by a writer who needs its place. So there are `entered - left - evicted` events inside, and
-//! `entered + shed` were accepted. An evicted event does not move `left`, whose steps are those of the drain alone.
+//! `entered + shed` were accepted. What is taken out is inside until its writer is done with it; so it is counted twice, and a drain may sleep beside it. An evicted event does not move `left`, whose steps are those of the drain alone.
 
 #[cfg(feature = "test-util")]
 pub(crate) mod audit;
@@ -238,14 +238,19 @@ impl<E, N, D> Intake<E, N, D> {
     /// to push, and does not; look again.
     pub(crate) fn fall_asleep(&self, inside: u64) -> bool {
         let entered = self.front.entered.load(Ordering::Relaxed);
-        let gone = self.gone() + inside;
+        // What a writer has taken out is not for the drain, and may take that writer its time.
+        let gone = self.left() + self.limits().map_or(0, Limits::taken) + inside;
         if mutation!("queue_sleeps_beside_a_writer") {
             self.front.entered.fetch_or(ASLEEP, Ordering::AcqRel);
             return true;
         }
         if entered & CLOSED != 0 {
-            // Who was accepted before the close is waited for, since it wakes nobody. Who only has to do away with an event that was shed wakes the drain.
-            return self.back.last.load(Ordering::Acquire) == gone;
+            // Who was accepted before the close is waited for, since it wakes nobody. Who only has to do away with an event, taken out or shed, wakes the drain.
+            return self.back.last.load(Ordering::Acquire) == gone || mutation!("queue_sleeps_when_it_is_closed");
+        }
+        if mutation!("queue_sleeps_by_load") && entered / ENTERED == gone {
+            self.front.entered.fetch_or(ASLEEP, Ordering::AcqRel);
+            return true;
         }
         entered / ENTERED == gone
             && self
@@ -302,7 +307,16 @@ impl<E, N, D> Intake<E, N, D> {
         self.limits_behind().and_then(Limits::noted)
     }
 
-    /// A writer has popped an event to make room. The caller then looks whether the drain waits for its end: the fence in here pairs with the one in `close`.
+    /// Pops an event to make room. Until it is [counted](Self::count_evicted), it is inside, but for who may sleep.
+    pub(crate) fn take_out(&self) -> Option<Parcel<E>> {
+        let parcel = self.pop()?;
+        if let Some(limits) = self.limits() {
+            limits.count_taken();
+        }
+        Some(parcel)
+    }
+
+    /// A writer is done with an event that it has taken out. The caller then looks whether the drain waits for its end: the fence in here pairs with the one in `close`.
     pub(crate) fn count_evicted(&self, note: Note) {
         if let Some(limits) = self.limits() {
             limits.count_evicted(note);

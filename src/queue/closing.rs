@@ -139,6 +139,8 @@ impl<E: Send + 'static> Mailbox<E> {
             return Poll::Pending;
         }
         let left = self.entrance.intake.abort();
+        #[cfg(feature = "test-util")]
+        let auditing = self.auditing.lock();
         let turn_runs = match self.drain().try_lock() {
             Ok(mut drain) => {
                 self.abandon(&mut drain);
@@ -151,6 +153,8 @@ impl<E: Send + 'static> Mailbox<E> {
             // Perhaps inside the sink, where nobody can interrupt it.
             Err(TryLockError::WouldBlock) => true,
         };
+        #[cfg(feature = "test-util")]
+        drop(auditing);
         let answer = self.poll_destination(Shutdown::Abort);
         // A turn that was running goes on to abandon the rest; an event that a writer has not pushed yet is abandoned when it is.
         if !mutation!("queue_abort_wakes_the_turn") {

@@ -33,9 +33,9 @@
 //!              budget spent:      again later; run stays ACTIVE
 //!              hold:              put `me` back; run.cas(ACTIVE -> HOLD), or again
 //!              empty, left + evicted == last: close the destination; ready: end, run stays ACTIVE for ever; pending: hold
-//!              empty, entered == left + evicted:  entered.cas(the same, and ASLEEP), or again    // (T)
+//!              empty, entered == left + taken out:  entered.cas(the same, and ASLEEP), or again    // (T)
 //!                                 put `me` back; run.cas(ACTIVE -> 0), or again
-//!              empty otherwise:   somebody is between `entered` and the push, or takes an event out: again, soon or after the others' turns
+//!              empty otherwise:   somebody is between `entered` and the push: again, soon or after the others' turns
 //! ```
 //!
 //! **No event is left lying.** A write and the end of a turn meet in one read-modify-write on `entered`. A write before (T) moves the count; so if (T) succeeds, the event of each of them is done
@@ -43,8 +43,9 @@
 //! finds the event. `ASLEEP` goes away at the next turn's begin, whoever has woken it; a writer that has read it wakes all the same.
 //!
 //! **What that costs.** No writer looks at anything after its push, so none needs a fence, which took a quarter of a write's time. In return a turn cannot rest while a writer is between its two steps: it
-//! looks again, for some microseconds, and then after the other queues of its pool have had their turns, letting other threads run. A few instructions are between them, so that is rare; where the system
-//! interrupts a writer just there, a worker is busy until it goes on. `SegQueue`'s own `pop` waits for a writer in the same way. Elsewhere, no event is held up by it.
+//! looks again, for some microseconds, and then after the other queues of its pool have had their turns, letting other threads run. A few instructions are between them (and, where bytes are counted, the
+//! wake of who waits for them), so that is rare; where the system interrupts a writer just there, a worker is busy until it goes on. `SegQueue`'s own `pop` waits for a writer in the same way. So do not
+//! give workers a real-time priority above that of writers on the same processor.
 //!
 //! **No event is lost at a close.** A write and a close meet in one read-modify-write on `entered`. A writer before the close is counted in `last`, and the
 //! turn does not close the destination until `left` has reached `last`, so not before that writer has pushed and its event is done with.
@@ -62,7 +63,7 @@
 //! wait:      register in the line; fence(SeqCst); still full and not closed: not ready
 //! leave:     left.fetch_add(one); fence(SeqCst); the line is not empty: wake the first
 //! drop the newest:  shed.compare-exchange(+one), unless it is closed
-//! drop the oldest:  pop; hand the letter over; in one step count the drop and evicted.fetch_add(one)
+//! drop the oldest:  pop, count it as taken out; hand the letter over; in one step count the drop and evicted.fetch_add(one)
 //!            fence(SeqCst)                                 // (V)
 //!            closed: wake(); then try to enter once more
 //! ```
@@ -89,7 +90,7 @@
 //! | step | model |
 //! |---|---|
 //! | a write against (T), and against the step to 0 after it | `queue_two_writers`, `turn_at_most_one_drainer` |
-//! | a write against a close | `queue_write_against_close`, `room_enter_against_close` |
+//! | a write against a close | `queue_write_against_close`, `queue_write_against_close_while_awake`, `room_enter_against_close` |
 //! | close from two threads, each gets the report | `queue_close_from_two_threads` |
 //! | an abort against `left` | `queue_abort_against_turn`, `queue_abort_against_drain` |
 //! | `QUIET`: what is in flight | `queue_abort_after_an_event`, `queue_abort_after_a_hold`, `queue_abort_while_abandoning` |
@@ -154,8 +155,8 @@ pub use builder::QueueBuilder;
 ///   counted in the metrics: [`close`](Sink::close) before, to know.
 /// - **Two bounded queues that feed each other** can wait for each other's room for ever.
 ///
-/// A write that finds the queue running costs one read-modify-write and a push to a `SegQueue`; one that finds it idle also makes it
-/// ready, and possibly wakes a thread. `SegQueue` allocates a block per 31 events, and its push waits for a moment while another thread installs one.
+/// A write that finds the queue running costs one read-modify-write and a push to a `SegQueue`; one before its turn has begun another read-modify-write; one that finds it idle
+/// also makes it ready, and possibly wakes a thread. `SegQueue` allocates a block per 31 events, and its push waits for a moment while another thread installs one.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};

@@ -53,9 +53,14 @@ pub(super) fn turn<E: Send + 'static>(mailbox: &Mailbox<E>, began: Instant) -> T
                     Poll::Pending => mailbox.lie_down(|| run.hold()),
                 },
                 Stop::Empty if intake.fall_asleep(drain.inside()) => mailbox.lie_down(|| run.rest()),
-                // A writer has taken its place and not pushed yet: a few instructions, unless it is interrupted there. Then others have their turn.
+                // A writer has taken its place and not pushed yet, unless it was interrupted in between: a few instructions, or a wake for who waits for bytes. Others have
+                // their turn meanwhile.
                 Stop::Empty if backoff.is_completed() => return Turn::Again,
                 Stop::Empty => {
+                    if intake.is_sealed() {
+                        // Nothing is being offered: who aborts now has nothing in flight.
+                        intake.end_offer();
+                    }
                     while intake.is_empty() && !backoff.is_completed() {
                         backoff.snooze();
                     }

@@ -101,11 +101,13 @@ impl Limit {
 #[cfg(feature = "tracing")]
 macro_rules! tell {
     ($limit:expr, $level:ident, $message:literal, $($field:tt)+) => {
-        if tracing::enabled!(target: "sinkworks", tracing::Level::$level) {
-            if let Some(suppressed) = $limit.admit() {
-                contain(|| tracing::event!(target: "sinkworks", tracing::Level::$level, $($field)+, suppressed, $message));
+        contain(|| {
+            if tracing::enabled!(target: "sinkworks", tracing::Level::$level) {
+                if let Some(suppressed) = $limit.admit() {
+                    tracing::event!(target: "sinkworks", tracing::Level::$level, $($field)+, suppressed, $message);
+                }
             }
-        }
+        });
     };
 }
 
