@@ -113,13 +113,18 @@ impl Connection {
     }
 
     fn flush(&mut self, timeout: NextTimeout) -> Result<(), Error> {
-        let mut patience = Patience::begin(timeout.for_write());
+        let mut patience = Patience::begin(timeout.for_write())?;
         let (mut sent, held) = (0, std::mem::take(&mut self.held));
         while sent < held {
             patience.apply(&mut self.write_timeout, |wait| self.stream.set_write_timeout(wait))?;
             match self.stream.write(&self.buffers.output()[sent..held]) {
                 Ok(0) => return Err(io::Error::from(ErrorKind::WriteZero).into()),
-                Ok(written) => sent += written,
+                Ok(written) => {
+                    sent += written;
+                    if sent < held {
+                        patience.go_on()?;
+                    }
+                }
                 Err(error) => patience.is_over(error)?,
             }
         }
@@ -138,10 +143,11 @@ impl Transport for Connection {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        let mut patience = Patience::begin(timeout.for_read())?;
         if self.held > 0 {
             self.flush(timeout)?;
+            patience.go_on()?;
         }
-        let mut patience = Patience::begin(timeout.for_read());
         loop {
             patience.apply(&mut self.read_timeout, |wait| self.stream.set_read_timeout(wait))?;
             match self.stream.read(self.buffers.input_append_buf()) {
@@ -224,9 +230,24 @@ struct Patience {
 }
 
 impl Patience {
-    fn begin(timeout: NextTimeout) -> Self {
+    /// Fails where no time is left: who reads an encrypted record a byte at a time asks again and again, and looks at no clock.
+    fn begin(timeout: NextTimeout) -> Result<Self, Error> {
         let left = remaining(timeout);
-        Self { timeout, deadline: left.map(|left| Instant::now() + left), wait: left.map(coarse) }
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(Error::Timeout(timeout.reason));
+        }
+        Ok(Self { timeout, deadline: left.map(|left| Instant::now() + left), wait: left.map(coarse) })
+    }
+
+    /// A part is done, which may have taken the whole wait. The next may not take it again.
+    fn go_on(&mut self) -> Result<(), Error> {
+        let Some(deadline) = self.deadline else { return Ok(()) };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Error::Timeout(self.timeout.reason));
+        }
+        self.wait = self.wait.map(|wait| wait.min(left));
+        Ok(())
     }
 
     fn apply(
@@ -287,14 +308,12 @@ mod tests {
 
     use ureq::Agent;
     use ureq::config::Config;
-    use ureq::http::{HeaderMap, Method, Uri};
+    use ureq::http::Uri;
     use ureq::tls::TlsConfig;
     use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
     use ureq::unversioned::transport::RustlsConnector;
 
     use super::super::address::{AddressKind, RefusedAddress};
-    use super::super::exchange::{self, Prelude, Request};
-    use super::super::idle::{Idle, Keeping};
     use super::*;
 
     /// Finds other addresses each time.
@@ -411,28 +430,15 @@ mod tests {
         let tls = TlsConfig::builder().disable_verification(true).build();
         let config = Config::builder().proxy(None).tls_config(tls).timeout_global(Some(Duration::from_secs(60)));
         let guarded = Guarded { policy: AddressPolicy::public_only().allow_loopback(), proxied: false };
-        let idle = Idle::default();
-        let keeping = Keeping { idle: idle.clone(), proxied: false };
-        let connector = guarded.chain(RustlsConnector::default()).chain(keeping);
-        let agent = Agent::with_parts(config.build(), connector, resolver);
-        let prelude = Prelude::new(&Method::POST, &url.parse().unwrap());
-        let sizes = [20_000, 0, 100_000, 1, 7];
+        let agent = Agent::with_parts(config.build(), guarded.chain(RustlsConnector::default()), resolver);
+        let sizes = [1, 0, 100_000, 20_000, 7];
         for (request, size) in sizes.into_iter().enumerate() {
             if request == 4 {
                 // A request that meets the close on its way may fail: see `is_quiet`.
                 has_closed.recv().unwrap();
             }
-            let (body, now) = (vec![b'x'; size], Instant::now());
-            let connection = idle.take(now);
-            assert_eq!(connection.as_ref().map(Transport::is_tls), (1..4).contains(&request).then_some(true));
-            if let Some(connection) = connection {
-                let request = Request { prelude: &prelude, headers: &HeaderMap::new(), body: &body };
-                let answer = exchange::post(connection, &request, now + Duration::from_secs(60), &idle).unwrap();
-                assert_eq!(answer.status, 200);
-            } else {
-                let mut answer = agent.post(&url).send(&body).unwrap();
-                assert_eq!(answer.body_mut().read_to_string().unwrap(), "ok");
-            }
+            let mut answer = agent.post(&url).send(&vec![b'x'; size]).unwrap();
+            assert_eq!(answer.body_mut().read_to_string().unwrap(), "ok");
         }
         assert_eq!(receiver.join().unwrap(), sizes);
     }
@@ -464,14 +470,20 @@ mod tests {
     fn a_wait_that_was_too_short_is_followed_by_the_rest_of_the_time() {
         let within = |left: Duration| NextTimeout { after: left.into(), ..NextTimeout::default() };
         let elapsed = || io::Error::from(ErrorKind::WouldBlock);
-        let mut patience = Patience::begin(within(Duration::from_secs(15)));
+        let mut patience = Patience::begin(within(Duration::from_secs(15))).unwrap();
         assert_eq!(patience.wait, Some(Duration::from_millis(14_336)));
         patience.is_over(elapsed()).unwrap();
         assert!(patience.wait.is_some_and(|rest| rest > Duration::from_millis(14_336)), "{:?}", patience.wait);
         patience.is_over(io::Error::from(ErrorKind::Interrupted)).unwrap();
         assert!(matches!(patience.is_over(io::Error::from(ErrorKind::ConnectionReset)), Err(Error::Io(_))));
-        let mut patience = Patience::begin(within(Duration::ZERO));
+        assert!(matches!(Patience::begin(within(Duration::ZERO)), Err(Error::Timeout(_))));
+        let mut patience = Patience::begin(within(Duration::from_nanos(1))).unwrap();
+        assert!(matches!(patience.go_on(), Err(Error::Timeout(_))));
         assert!(matches!(patience.is_over(elapsed()), Err(Error::Timeout(_))));
+        let mut patience = Patience::begin(within(Duration::from_secs(15))).unwrap();
+        patience.deadline = Some(Instant::now() + Duration::from_secs(3));
+        patience.go_on().unwrap();
+        assert!(patience.wait.is_some_and(|wait| wait <= Duration::from_secs(3)), "no part gets the whole wait");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use httparse::Status;
 use ureq::Timeout;
-use ureq::http::header::{ACCEPT, AUTHORIZATION, HOST, USER_AGENT};
+use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, USER_AGENT};
 use ureq::http::{HeaderMap, HeaderValue, Method, Uri};
 use ureq::unversioned::transport::{NextTimeout, Transport};
 
@@ -217,7 +217,9 @@ impl Exchange {
             let line = self.line()?;
             let size = std::str::from_utf8(&line).ok().and_then(|line| line.split(';').next());
             // Not `from_str_radix` alone, which takes a sign.
-            let size = size.map(str::trim).filter(|size| size.bytes().all(|byte| byte.is_ascii_hexdigit()));
+            let size = size
+                .map(|size| size.trim_end_matches([' ', '\t']))
+                .filter(|size| size.bytes().all(|byte| byte.is_ascii_hexdigit()));
             let size = size.and_then(|size| u64::from_str_radix(size, 16).ok()).ok_or(DeliveryError::Answer)?;
             left = match left.checked_sub(size.saturating_add(line.len() as u64 + 2)) {
                 Some(left) => left,
@@ -232,12 +234,16 @@ impl Exchange {
             }
         }
         // Trailers, up to an empty line.
-        for _ in 0..MAX_HEADERS {
-            if self.line()?.is_empty() {
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
                 return Ok(true);
             }
+            left = match left.checked_sub(line.len() as u64 + 2) {
+                Some(left) => left,
+                None => return Ok(false),
+            };
         }
-        Ok(false)
     }
 
     /// The next line, without its end.
@@ -271,12 +277,15 @@ fn parse(input: &[u8]) -> Result<Option<(usize, Head)>, DeliveryError> {
         let is = |name| header.name.eq_ignore_ascii_case(name);
         let value = header.value.trim_ascii();
         if is("content-length") {
-            let digits = Some(value).filter(|value| value.iter().all(u8::is_ascii_digit));
-            let value = digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u64>().ok());
-            // One that is no number, or two that differ: nobody knows where the answer ends.
-            match value {
-                Some(value) if length.is_none_or(|length| length == value) => length = Some(value),
-                _ => return Err(DeliveryError::Answer),
+            // Somebody on the way may have put two into one.
+            for value in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                let digits = Some(value).filter(|value| value.iter().all(u8::is_ascii_digit));
+                let value = digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u64>().ok());
+                // One that is no number, or two that differ: nobody knows where the answer ends.
+                match value {
+                    Some(value) if length.is_none_or(|length| length == value) => length = Some(value),
+                    _ => return Err(DeliveryError::Answer),
+                }
             }
         } else if is("transfer-encoding") {
             // Of several, none is only chunked.
@@ -297,7 +306,24 @@ fn parse(input: &[u8]) -> Result<Option<(usize, Head)>, DeliveryError> {
         (_, None, Some(length)) => Body::Sized(length),
         _ => Body::Endless,
     };
-    // With both a length and an encoding, one of the two may be an attack.
-    let keeps = !closes && (keeps_alive || !is_http_1_0) && (encoding.is_none() || length.is_none());
+    let is_odd = is_odd(status, encoding, length);
+    let keeps = !closes && (keeps_alive || !is_http_1_0) && !is_odd;
     Ok(Some((end, Head { answer: Answer { status, retry_after }, body, keeps })))
+}
+
+/// Whether somebody may see the end of the answer elsewhere: where it has a length and an encoding, another encoding than `chunked`, once, or announces a body that it
+/// cannot have.
+fn is_odd(status: u16, encoding: Option<bool>, length: Option<u64>) -> bool {
+    let has_body = encoding.is_some() || length.is_some_and(|length| length > 0);
+    encoding == Some(false) || (encoding.is_some() && length.is_some()) || (matches!(status, 204 | 304) && has_body)
+}
+
+/// The same for an answer that the HTTP client has read.
+pub(super) fn is_odd_answer(status: u16, headers: &HeaderMap) -> bool {
+    let mut encodings = headers.get_all(TRANSFER_ENCODING).iter();
+    let encoding = encodings
+        .next()
+        .map(|first| encodings.next().is_none() && first.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
+    let length = headers.get(CONTENT_LENGTH).map(|value| u64::from(value.as_bytes() != b"0"));
+    is_odd(status, encoding, length)
 }

@@ -65,12 +65,14 @@
 //!
 //! A [format](formats) makes body and headers of an event. What it may set as a header is checked: a line break, or a header that frames the request, is an
 //! error and never sent. The body has a [limit](WebhookBuilder::max_body). [Signatures](signature) are those of Standard Webhooks. Secrets, headers and URLs are in no text form,
-//! error, label or metric. (The HTTP client tells the crate `log` of a URL's path, at level trace only.)
+//! error, label or metric. (The HTTP client tells the crate `log` whole heads of requests, at
+//! level trace only: leave that level out for `ureq_proto`, or compile it out, as `log`'s feature `release_max_level_debug` does.)
 //!
 //! # What it costs
 //!
 //! A post takes little more than the system takes to write a request and read an answer: over loopback 18 µs where a bare write and read take 17, on
-//! 2 cores of an AMD EPYC (`cargo bench -p components --bench webhook`). A connection has 28 KiB of buffers, and a webhook keeps one for each write at a time.
+//! 2 cores of an AMD EPYC (`cargo bench -p components --bench webhook`). An open connection has 28 KiB of buffers, twice that with TLS; a webhook keeps one for each
+//! write at a time, three at most.
 
 mod address;
 mod answer;
@@ -122,7 +124,8 @@ const MAX_ANSWER: u64 = 64 * 1024;
 
 /// A leaf sink that posts each event to one URL: as JSON, or in another [format](formats).
 ///
-/// Connections are kept and used again, and so is the address of the host: for ten seconds, or until a connection fails. A write blocks until the endpoint has answered, for the
+/// Connections are kept and used again, for as long as the pauses are shorter than 15 seconds. The address of the host is looked up again after ten seconds, or when a connection has failed, for the
+/// next connection: one in steady use stays where it is. A write blocks until the endpoint has answered, for the
 /// [timeout](WebhookBuilder::timeout) at most, so put a queue in front of it.
 ///
 /// With a format for slices it is a sink of batches: `Webhook<Notifications>` takes `[Event]`.
@@ -255,7 +258,13 @@ impl<F> Webhook<F> {
         *request.headers_mut() = headers;
         let response = self.agent.run(request).map_err(DeliveryError::from_client)?;
         let (mut parts, body) = response.into_parts();
-        discard(body);
+        if exchange::is_odd_answer(parts.status.as_u16(), &parts.headers) {
+            // The client would use it again. A body that is not read closes its connection; where there is none, it waits already.
+            drop(body);
+            self.idle.clear();
+        } else {
+            discard(body);
+        }
         Ok(Answer { status: parts.status.as_u16(), retry_after: parts.headers.remove(RETRY_AFTER) })
     }
 }
@@ -298,6 +307,7 @@ impl<E: ?Sized, F: Format<E>> Sink<E> for Webhook<F> {
                 if !mutation!("webhook_gone_is_closed") {
                     self.closed.store(true, Ordering::Release);
                 }
+                self.idle.clear();
             }
             _ => {}
         }
@@ -307,6 +317,7 @@ impl<E: ?Sized, F: Format<E>> Sink<E> for Webhook<F> {
     fn poll_close(&self, _: Shutdown, _: &Waker) -> Poll<Result<CloseReport, CloseError>> {
         // Release, with the Acquire above.
         self.closed.store(true, Ordering::Release);
+        self.idle.clear();
         Poll::Ready(Ok(CloseReport::new()))
     }
 
