@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use common::{Bell, Desk, assert_books, assert_closed, assert_ledger, lone_worker, stall, still_pool, watched};
 use sinkworks::test_util::{Blocking, Failing, Gate, ManualClock, Panicking, Recording};
 use sinkworks::{
-    Breaker, Broadcaster, Channel, CloseError, CloseReport, Delivery, DropReason, Failure, Pool, Queue, Shutdown, Sink,
-    SinkExt, Wakers, WriteError, sink_fn,
+    Breaker, Broadcaster, Channel, CloseError, CloseReport, Delivery, DropReason, EventId, Failure, Journey, Pool,
+    Queue, Shutdown, Sink, SinkExt, Wakers, WriteError, sink_fn,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -610,6 +610,71 @@ fn a_saved_state_whose_drop_panics_does_not_lose_the_event() {
             assert_ledger(&queue, 3, 0, &[(DropReason::Panicked, panicked), (DropReason::Abandoned, 3 - panicked)]);
         });
     }
+}
+
+#[derive(Debug)]
+struct ErrorBomb;
+
+impl Drop for ErrorBomb {
+    fn drop(&mut self) {
+        panic!("an error that does not go quietly");
+    }
+}
+
+impl std::fmt::Display for ErrorBomb {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("no")
+    }
+}
+
+impl std::error::Error for ErrorBomb {}
+
+#[test]
+fn an_error_whose_drop_panics_does_not_lose_the_event() {
+    watched(|| {
+        let (pool, _clock) = still_pool();
+        let sink = sink_fn(|_: &u64| Err(WriteError::Failed(Failure::permanent(ErrorBomb))));
+        let queue = Queue::builder(sink).pool(&pool).build().unwrap();
+        (0..3).for_each(|event| queue.send(event).unwrap());
+        pool.wait_idle();
+        assert_ledger(&queue, 3, 0, &[(DropReason::Permanent, 3)]);
+        queue.close(Shutdown::Drain).unwrap();
+    });
+}
+
+struct WakeBomb;
+
+impl std::task::Wake for WakeBomb {
+    fn wake(self: Arc<Self>) {
+        panic!("a writer that does not want to be woken");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_keeps_no_other_writer_waiting_and_no_close() {
+    watched(|| {
+        let gate = Gate::new();
+        let (pool, door) = (lone_worker(), gate.clone());
+        let sink = sink_fn(move |_: &u64| {
+            door.pass();
+            Err(WriteError::Closed)
+        });
+        let queue = Queue::builder(sink).pool(&pool).capacity(1).build().unwrap();
+        queue.send(0).unwrap();
+        gate.wait_for(1);
+        let bomb = std::task::Waker::from(Arc::new(WakeBomb));
+        let clock = ManualClock::new().clock();
+        let mut delivery = Delivery::resume_with(&bomb, &clock, EventId(1), Journey::default());
+        assert!(matches!(queue.try_write(&1, &mut delivery), Err(WriteError::NotReady(_))));
+        std::thread::scope(|threads| {
+            let other = threads.spawn(|| queue.write(&2));
+            gate.open();
+            assert_closed(&other.join().unwrap());
+        });
+        pool.wait_idle();
+        assert_ledger(&queue, 1, 0, &[(DropReason::DestinationClosed, 1)]);
+        queue.close(Shutdown::Drain).unwrap();
+    });
 }
 
 #[test]
