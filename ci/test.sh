@@ -105,8 +105,6 @@ measuring_tests() {
 
 # Longer than in `cargo test`, and faster: some hundred rounds of every pair of operations, some ten thousand inputs of every parser.
 stress_tests() {
-    # Once more, so that what it prints is seen: the number of cases, and the seeds.
-    cargo test --locked --test properties -- --nocapture
     SINKWORKS_STRESS_SECONDS=15 cargo test --locked --release --test stress -- --test-threads=1 --nocapture
     SINKWORKS_FUZZ_SECONDS=10 cargo test --locked --release --test fuzz --test sequences -- --nocapture
 }

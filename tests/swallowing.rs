@@ -75,11 +75,9 @@ fn a_healthy_queue_keeps_its_latency_beside_two_hundred_that_swallow_requests() 
         pool.wait_idle();
         assert!(swallowed.iter().all(|queue| queue.ledger().delivered == 1));
     }
-    let median = |mut values: Vec<Duration>| {
-        values.sort_unstable();
-        values[values.len() / 2]
-    };
-    let (quiet, blocked) = (median(quiet), median(blocked));
-    println!("swallowing: median p99 {quiet:?} quiet, {blocked:?} beside {BLOCKED} blocked");
+    // The least of five: what else the machine does only adds, and what the blocked ones cost is in each.
+    let least = |values: Vec<Duration>| values.into_iter().min().unwrap();
+    let (quiet, blocked) = (least(quiet), least(blocked));
+    println!("swallowing: least p99 {quiet:?} quiet, {blocked:?} beside {BLOCKED} blocked");
     assert!(blocked < 2 * quiet, "{blocked:?} against {quiet:?}");
 }
