@@ -105,8 +105,8 @@ measuring_tests() {
 
 # Longer than in `cargo test`, and faster: some hundred rounds of every pair of operations, some ten thousand inputs of every parser.
 stress_tests() {
-    SINKWORKS_STRESS_SECONDS=15 cargo test --locked --release --test stress -- --test-threads=1 --nocapture
-    SINKWORKS_FUZZ_SECONDS=10 cargo test --locked --release --test fuzz --test sequences -- --nocapture
+    SINKWORKS_STRESS_SECONDS=10 cargo test --locked --release --test stress -- --test-threads=1 --nocapture
+    SINKWORKS_FUZZ_SECONDS=8 cargo test --locked --release --test fuzz --test sequences -- --nocapture
 }
 
 # With no feature too: a link to what a feature adds must not break without it.
