@@ -1,6 +1,6 @@
 //! The TCP connections of a webhook.
 //!
-//! The HTTP client uses them for the first request of each, an [`exchange`](super::exchange) for those that follow. The client's own would do, but for two things:
+//! The HTTP client uses them for the first request of each and for all that is encrypted, an [`exchange`](super::exchange) for the others. The client's own would do, but for two things:
 //!
 //! - **Safety.** Here is the place where an address is about to be connected to, so here the [`AddressPolicy`] is asked.
 //! - **Speed.** The client sends a request's head and its body apart, which wakes a receiver on a fast network twice, sets both timeouts of the socket anew for

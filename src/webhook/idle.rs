@@ -1,7 +1,7 @@
 //! Connections that wait for the next event.
 //!
-//! The HTTP client keeps connections itself, but what it does for each request costs more than the rest of a post: over loopback one took 23 µs, 15 of them of the processor;
-//! now 13 and 7. So what the client has connected, with a proxy where need be, is taken out of its hands when it has read the first answer and would keep the
+//! The HTTP client keeps connections itself, but what it does for each request costs more than the rest of a post (S9 in `benches/README.md`).
+//! So what the client has connected, with a proxy where need be, is taken out of its hands when it has read the first answer and would keep the
 //! connection. Every request after that is an [`exchange`](super::exchange).
 //!
 //! The client asks a connection that it would keep whether it is open. That is the moment: [`Kept`] hands over what it wraps and says no.

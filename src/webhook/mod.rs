@@ -250,7 +250,7 @@ impl<F> Webhook<F> {
         })
     }
 
-    /// The first request of a connection is the HTTP client's, which looks up, connects and encrypts.
+    /// The first request of a connection is the HTTP client's, which looks up and connects, and so is each that is encrypted.
     fn connect_and_post(&self, body: &[u8], headers: HeaderMap) -> Result<Answer, DeliveryError> {
         let mut request = http::Request::new(body);
         *request.method_mut() = self.method.clone();
