@@ -27,7 +27,6 @@ use std::time::Instant;
 use crate::block;
 use crate::clock::Clock;
 use crate::error::Failure;
-use crate::pool::batch::Batch;
 
 /// What tells an event from others of the same holder, the same through all attempts: its place in the queue that delivers it
 /// (counted from 0), or for a blocking `write` a number that no other such write of this process has.
@@ -147,8 +146,6 @@ pub struct Delivery<'a> {
     last: bool,
     accepted_at: Option<Instant>,
     deadline: Option<Instant>,
-    /// Where a broadcast collects the queues that become ready by it.
-    batch: Option<Batch>,
 }
 
 impl<'a> Delivery<'a> {
@@ -162,7 +159,6 @@ impl<'a> Delivery<'a> {
             last: false,
             accepted_at: None,
             deadline: None,
-            batch: None,
         }
     }
 
@@ -177,7 +173,6 @@ impl<'a> Delivery<'a> {
             last: false,
             accepted_at: None,
             deadline: None,
-            batch: None,
         }
     }
 
@@ -291,30 +286,9 @@ impl<'a> Delivery<'a> {
     ///
     /// In debug builds, if something of another type is saved: a stage has called a child without
     /// [`nest`](Self::nest) or [`fork`](Self::fork).
-    pub fn resume<T: Any + Send>(&mut self) -> Option<T> {
-        // The usual case, without a call into `Any`.
-        let saved = self.journey.frame.0.take()?;
-        let state = saved.downcast().ok();
-        debug_assert!(state.is_some(), "the saved state belongs to another stage");
-        state.map(|state| *state)
-    }
-
-    /// Where queues that become ready are collected, if they are.
-    pub(crate) fn batch(&mut self) -> Option<&mut Batch> {
-        self.batch.as_mut()
-    }
-
-    /// Collects from now on.
-    pub(crate) fn begin_batch(&mut self) {
-        self.batch.get_or_insert_default();
-    }
-
-    /// Makes ready what was collected, and collects no longer.
     #[inline]
-    pub(crate) fn end_batch(&mut self) {
-        if self.batch.is_some() {
-            self.batch = None;
-        }
+    pub fn resume<T: Any + Send>(&mut self) -> Option<T> {
+        self.journey.frame.0.take().and_then(downcast)
     }
 
     /// Whether no stage below has saved or recorded anything.
@@ -351,6 +325,14 @@ impl<'a> Delivery<'a> {
         };
         lent.to(call)
     }
+}
+
+/// What a stage has saved. Seldom there: apart from the look whether it is.
+#[cold]
+fn downcast<T: Any + Send>(saved: Box<dyn Any + Send>) -> Option<T> {
+    let state = saved.downcast().ok();
+    debug_assert!(state.is_some(), "the saved state belongs to another stage");
+    state.map(|state| *state)
 }
 
 /// A delivery with what is a child's in place of the stage's own. Its drop puts both back, also when the child panics: who

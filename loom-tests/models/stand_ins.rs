@@ -18,13 +18,13 @@ pub(super) const MODELS: &[Model] = &[
         name: "seat_sit_against_unpark",
         preemptions: None,
         run: sit_against_unpark,
-        mutations: &[mutation("seat_sit_fence"), mutation("seat_unpark_fence")],
+        mutations: &[mutation("seat_sit")],
     },
     Model {
         name: "seat_sit_after_another",
         preemptions: None,
         run: sit_after_another,
-        mutations: &[mutation("seat_sit_fence"), mutation("seat_unpark_fence")],
+        mutations: &[mutation("seat_sit")],
     },
     Model {
         name: "arcswap_no_update_is_lost",

@@ -48,12 +48,6 @@ pub(super) const MODELS: &[Model] = &[
         run: chained_close,
         mutations: &[mutation("queue_end_wakes_closers")],
     },
-    Model {
-        name: "batch_against_write",
-        preemptions: Some(2),
-        run: batch_against_write,
-        mutations: &[mutation("batch_hands_over_before_other_sinks"), mutation("batch_hands_over_at_its_end")],
-    },
 ];
 
 /// A pool whose workers the model runs.
@@ -241,26 +235,5 @@ fn chained_close() {
     let accepted = 1 + writer.join().unwrap();
     assert_eq!((report.dropped(), report.in_flight()), (0, 0));
     assert_eq!(count.delivered.load(Ordering::Relaxed), accepted);
-    threads.finish();
-}
-
-/// A broadcast to an idle queue and to a sink that waits for that queue's delivery, while another writes to the queue too.
-fn batch_against_write() {
-    let threads = Threads::new(1, Clock::system());
-    let count = Arc::new(Count::default());
-    let queue = queue(&threads.pool, counting(&count));
-    let broadcaster = Broadcaster::named("model").unwrap();
-    let waiting = count.clone();
-    broadcaster.add(queue.clone()).unwrap();
-    broadcaster
-        .add(sink_fn(move |_: &u32| {
-            waiting.wait_for(1);
-            Ok(())
-        }))
-        .unwrap();
-    let writer = thread::spawn(move || queue.send(1).unwrap());
-    broadcaster.write(&2).unwrap();
-    count.wait_for(2);
-    writer.join().unwrap();
     threads.finish();
 }

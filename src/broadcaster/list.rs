@@ -70,7 +70,7 @@ impl<S: ?Sized> Drop for Entry<S> {
 /// A sink in a snapshot.
 pub(super) struct Member<E: ?Sized> {
     pub(super) entry: Shared<E>,
-    /// Writing to it makes a mailbox ready, and does not block.
+    /// It has cache lines to fetch ahead.
     pub(super) is_queue: bool,
 }
 
@@ -139,9 +139,12 @@ impl<E: ?Sized> List<E> {
         if closed || known {
             return self.clone();
         }
-        let mut next = Self::clone(self);
-        next.calls.push(new.call.clone());
-        next.members.push(Member { entry: new.entry.clone(), is_queue: new.is_queue });
+        // Of the right size: a copy that is pushed to would be twice as large.
+        let size = self.calls.len() + 1;
+        let mut next = Self { calls: Vec::with_capacity(size), members: Vec::with_capacity(size), ..**self };
+        next.calls.extend(self.calls.iter().chain([&new.call]).cloned());
+        let member = Member { entry: new.entry.clone(), is_queue: new.is_queue };
+        next.members.extend(self.members.iter().cloned().chain([member]));
         next.has_queues |= new.is_queue;
         Arc::new(next)
     }

@@ -35,18 +35,6 @@ fn warm<E: ?Sized>(calls: &[Arc<dyn Sink<E>>]) {
     std::hint::black_box(answers.sum::<usize>());
 }
 
-/// Queues that become ready are collected; what is collected is handed over before a sink is called that may block.
-fn collect<E: ?Sized>(list: &List<E>, at: usize, delivery: &mut Delivery<'_>) {
-    if list.members[at].is_queue {
-        if at % AHEAD == 0 {
-            warm(&list.calls[at..]);
-        }
-        delivery.begin_batch();
-    } else if !mutation!("batch_hands_over_before_other_sinks") {
-        delivery.end_batch();
-    }
-}
-
 /// What is kept of an event that some sinks have not taken.
 pub(super) struct Rest<E: ?Sized> {
     /// Those that were not ready, each with its part of the journey.
@@ -88,8 +76,8 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
             let offer = || {
                 for (at, sink) in (offered..).zip(&list.calls[offered..]) {
                     offered = at + 1;
-                    if list.has_queues {
-                        collect(list, at, delivery);
+                    if list.has_queues && at % AHEAD == 0 {
+                        warm(&list.calls[at..]);
                     }
                     let answer = sink.try_write(event, delivery);
                     if answer.is_err() || !delivery.is_fresh() {
@@ -101,7 +89,6 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
                 self.note_first(list, offered - 1, None, &mut rest, delivery);
             }
         }
-        delivery.end_batch();
         if let Some(own) = own {
             delivery.put_journey(own);
         }

@@ -102,7 +102,7 @@ impl PoolBuilder {
         }
         self.wait.check()?;
         let pool = self.assemble(name);
-        pool.0.0.start().map_err(|error| BuildError::Thread(error.kind()))?;
+        pool.inner.start().map_err(|error| BuildError::Thread(error.kind()))?;
         Ok(pool)
     }
 
@@ -130,7 +130,7 @@ impl PoolBuilder {
         });
         #[cfg(any(test, feature = "test-util", sinkworks_loom))]
         inner.clock.on_advance(std::task::Waker::from(Arc::new(Advance(Arc::downgrade(&inner)))));
-        Pool(Arc::new(Owner(inner)))
+        Pool { owner: Arc::new(Owner(inner.clone())), inner }
     }
 }
 

@@ -10,7 +10,6 @@
 //!
 //! Threads above the minimum end when they have been idle for a while.
 
-pub(crate) mod batch;
 mod builder;
 #[cfg(not(sinkworks_loom))]
 mod keeper;
@@ -77,7 +76,12 @@ pub(crate) trait Task: Send + Sync {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct Pool(Arc<Owner>);
+pub struct Pool {
+    /// Beside the owner, so that who posts reads one cache line less.
+    inner: Arc<Inner>,
+    #[cfg_attr(not(sinkworks_loom), expect(dead_code, reason = "its drop is what counts"))]
+    owner: Arc<Owner>,
+}
 
 /// Ends the threads when the last handle goes. The threads themselves hold only `Inner`.
 struct Owner(Arc<Inner>);
@@ -85,7 +89,7 @@ struct Owner(Arc<Inner>);
 impl Owner {
     fn stop(&self) {
         self.0.scheduler.stop();
-        // Release, with the Acquire in `is_stopped`. Before the unpark, whose fence pairs with the one when the keeper sits down.
+        // Release, with the Acquire in `is_stopped`. Before the unpark: the keeper finds it when it looks, or is found in its seat.
         self.0.stopped.store(1, Ordering::Release);
         if !mutation!("keeper_stop_unparks") {
             self.0.keeper.unpark();
@@ -151,7 +155,7 @@ impl Pool {
         static GLOBAL: OnceLock<Pool> = OnceLock::new();
         GLOBAL.get_or_init(|| {
             let pool = Pool::builder().assemble(Name::known("global"));
-            pool.0.0.start().unwrap_or_default();
+            pool.inner.start().unwrap_or_default();
             pool
         })
     }
@@ -173,47 +177,39 @@ impl Pool {
     /// The clock that its queues go by.
     #[must_use]
     pub fn clock(&self) -> &Clock {
-        &self.0.0.clock
+        &self.inner.clock
     }
 
     /// The name given at build time.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.0.0.name
+        &self.inner.name
     }
 
     /// Its numbers now. Costs a lock that workers use when a write was not ready.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
-        self.0.0.stats()
+        self.inner.stats()
     }
 
     pub(crate) fn post(&self, task: Arc<dyn Task>, lane: Lane) {
-        self.post_all([(task, lane)]);
-    }
-
-    fn post_all(&self, tasks: impl IntoIterator<Item = (Arc<dyn Task>, Lane)>) {
-        self.0.0.scheduler.post_all(tasks);
-        if self.0.0.degraded.load(Ordering::Relaxed) != 0 && !mutation!("pool_post_starts_what_is_missing") {
-            self.0.0.start().unwrap_or_default();
+        self.inner.scheduler.post(task, lane);
+        if self.inner.degraded.load(Ordering::Relaxed) != 0 && !mutation!("pool_post_starts_what_is_missing") {
+            self.inner.start().unwrap_or_default();
         }
-    }
-
-    fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Counts a panic that was none of a sink.
     pub(crate) fn note_panic(&self) {
-        self.0.0.note_panic();
+        self.inner.note_panic();
     }
 
     pub(crate) fn set_timer(&self, key: u64, before: Option<Instant>, at: Instant, task: Weak<dyn Task>) {
-        self.0.0.keeper.set_timer(key, before, at, task);
+        self.inner.keeper.set_timer(key, before, at, task);
     }
 
     pub(crate) fn clear_timer(&self, key: u64, at: Instant) {
-        self.0.0.keeper.clear_timer(key, at);
+        self.inner.keeper.clear_timer(key, at);
     }
 
     /// Waits until no queue of this pool has a turn to run and no timer is due. Queues that wait for a later time, or for a
@@ -221,7 +217,7 @@ impl Pool {
     /// was dropped may begin its drain only when the reading is over. For tests: it polls.
     #[cfg(any(test, feature = "test-util"))]
     pub fn wait_idle(&self) {
-        let inner = &self.0.0;
+        let inner = &self.inner;
         let turns = || (0..inner.max_threads).map(|place| inner.scheduler.turns(place).0).collect::<Vec<_>>();
         loop {
             let (readings, before) = (readings(), turns());
@@ -236,7 +232,7 @@ impl Pool {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("name", &self.0.0.name).field("stats", &self.stats()).finish_non_exhaustive()
+        f.debug_struct("Pool").field("name", &self.inner.name).field("stats", &self.stats()).finish_non_exhaustive()
     }
 }
 
@@ -365,8 +361,8 @@ impl Pool {
     /// A pool whose threads the model starts itself: `workers` of them may call [`work`](Self::work).
     pub(crate) fn for_model(workers: usize, clock: Clock) -> Self {
         let pool = Self::builder().threads(workers).max_threads(workers).clock(clock).assemble(Name::known("model"));
-        pool.0.0.degraded.store(0, Ordering::Relaxed);
-        (0..workers).for_each(|_| pool.0.0.scheduler.add_thread());
+        pool.inner.degraded.store(0, Ordering::Relaxed);
+        (0..workers).for_each(|_| pool.inner.scheduler.add_thread());
         pool
     }
 
@@ -374,26 +370,26 @@ impl Pool {
     pub(crate) fn work(&self, place: usize) {
         block::enter_worker();
         let mut worker = scheduler::Worker::new(place);
-        while let scheduler::Next::Run { task, lane, .. } = self.0.0.scheduler.next(&mut worker, None, || false) {
-            worker::turn(&self.0.0, &mut worker, task, lane);
+        while let scheduler::Next::Run { task, lane, .. } = self.inner.scheduler.next(&mut worker, None, || false) {
+            worker::turn(&self.inner, &mut worker, task, lane);
         }
     }
 
     /// Gives one turn to what is ready.
     pub(crate) fn work_once(&self) {
         let mut worker = scheduler::Worker::new(0);
-        let next = self.0.0.scheduler.next(&mut worker, None, || false);
+        let next = self.inner.scheduler.next(&mut worker, None, || false);
         let scheduler::Next::Run { task, lane, .. } = next else { unreachable!("the pool is not stopped") };
-        worker::turn(&self.0.0, &mut worker, task, lane);
+        worker::turn(&self.inner, &mut worker, task, lane);
     }
 
     /// The keeper's life, until the pool is stopped.
     pub(crate) fn keep(&self) {
-        keeper::run(&self.0.0);
+        keeper::run(&self.inner);
     }
 
     pub(crate) fn stop_for_model(&self) {
-        self.0.stop();
+        self.owner.stop();
     }
 }
 

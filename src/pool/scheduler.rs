@@ -109,16 +109,43 @@ pub(crate) enum Next<T> {
 pub(crate) struct Scheduler<T> {
     fast: SegQueue<T>,
     slow: SegQueue<T>,
-    sleep: CachePadded<AtomicU64>,
-    /// A bit per place: set while its worker is parked and nobody has claimed to wake it.
-    parked: Box<[AtomicU64]>,
+    sleepers: CachePadded<Sleepers>,
     places: Box<[CachePadded<Place>]>,
     threads: AtomicUsize,
     /// Tasks of the slow lane that are running, and tasks of the fast lane that turned out to be slow.
     slow_running: AtomicUsize,
-    wakeups: AtomicU64,
     stop: AtomicUsize,
     wait: WaitStrategy,
+}
+
+/// What a wake moves, on one cache line for a pool of up to 64 places.
+#[derive(Debug, Default)]
+struct Sleepers {
+    /// How many workers search, how many are parked.
+    sleep: AtomicU64,
+    wakeups: AtomicU64,
+    /// A bit per place: set while its worker is parked and nobody has claimed to wake it.
+    parked: AtomicU64,
+    /// The same for the places after these.
+    more_parked: Box<[AtomicU64]>,
+}
+
+impl Sleepers {
+    fn new(places: usize) -> Self {
+        let more_parked = (1..places.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        Self { more_parked, ..Self::default() }
+    }
+
+    /// The words of bits, each with the place of its first bit.
+    fn parked(&self) -> impl Iterator<Item = (usize, &AtomicU64)> {
+        (0..).step_by(64).zip(std::iter::once(&self.parked).chain(&self.more_parked))
+    }
+
+    /// The word and the bit of a place.
+    fn parked_at(&self, place: usize) -> (&AtomicU64, u64) {
+        let word = place.checked_sub(64).map_or(&self.parked, |after| &self.more_parked[after / 64]);
+        (word, 1 << (place % 64))
+    }
 }
 
 impl<T> Scheduler<T> {
@@ -131,25 +158,19 @@ impl<T> Scheduler<T> {
         Self {
             fast: SegQueue::new(),
             slow: SegQueue::new(),
-            sleep: CachePadded::new(AtomicU64::new(0)),
-            parked: (0..places.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
+            sleepers: CachePadded::new(Sleepers::new(places)),
             places: (0..places).map(|_| CachePadded::new(place())).collect(),
             threads: AtomicUsize::new(0),
             slow_running: AtomicUsize::new(0),
-            wakeups: AtomicU64::new(0),
             stop: AtomicUsize::new(0),
             wait,
         }
     }
 
-    /// Makes tasks ready. Takes no lock; makes a system call only if it is the one that wakes a parked worker, at most one. Where workers poll it wakes
+    /// Makes a task ready. Waits for no lock but that of a seat that is just being taken; makes a system call only if it is the one that wakes a parked worker, at most one. Where workers poll it wakes
     /// nobody: every worker that waits looks by itself.
-    pub(crate) fn post_all(&self, tasks: impl IntoIterator<Item = (T, Lane)>) {
-        let mut any_fast = false;
-        for (task, lane) in tasks {
-            self.push(task, lane);
-            any_fast |= lane == Lane::Fast;
-        }
+    pub(crate) fn post(&self, task: T, lane: Lane) {
+        self.push(task, lane);
         if matches!(self.wait, WaitStrategy::Poll { .. }) {
             return;
         }
@@ -157,7 +178,7 @@ impl<T> Scheduler<T> {
         if !mutation!("pool_post_fence") {
             fence(Ordering::SeqCst);
         }
-        if any_fast || self.has_slow_slot() {
+        if lane == Lane::Fast || self.has_slow_slot() {
             self.wake_one();
         }
     }
@@ -180,7 +201,7 @@ impl<T> Scheduler<T> {
     /// Wakes a parked worker, unless one is searching already or none is parked.
     fn wake_one(&self) {
         loop {
-            let word = self.sleep.load(Ordering::Relaxed);
+            let word = self.sleepers.sleep.load(Ordering::Relaxed);
             let searched = searching(word) != 0 && !mutation!("pool_one_wake_at_a_time");
             let all_awake = idle(word) == 0 && !mutation!("pool_wakes_who_is_parked");
             if searched || all_awake {
@@ -200,26 +221,26 @@ impl<T> Scheduler<T> {
     #[inline(never)]
     fn wake_claimed(&self, word: u64) -> bool {
         // The searching count is taken on behalf of the worker that will be woken. AcqRel: see `park`.
-        if self.sleep.compare_exchange(word, word + SEARCHING, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        if self.sleepers.sleep.compare_exchange(word, word + SEARCHING, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return false;
         }
-        for (index, bits) in self.parked.iter().enumerate() {
+        for (first, bits) in self.sleepers.parked() {
             let mut seen = bits.load(Ordering::Relaxed);
             while seen != 0 {
                 let bit = seen & seen.wrapping_neg();
                 // AcqRel: the woken worker sees what was posted; this sees the worker's park.
                 if bits.fetch_and(!bit, Ordering::AcqRel) & bit != 0 || mutation!("pool_wake_claims_the_bit") {
-                    self.sleep.fetch_sub(IDLE, Ordering::AcqRel);
-                    self.wakeups.fetch_add(1, Ordering::Relaxed);
-                    self.places[index * 64 + bit.trailing_zeros() as usize].seat.unpark();
+                    self.sleepers.sleep.fetch_sub(IDLE, Ordering::AcqRel);
+                    self.sleepers.wakeups.fetch_add(1, Ordering::Relaxed);
+                    self.places[first + bit.trailing_zeros() as usize].seat.unpark();
                     return true;
                 }
                 seen = bits.load(Ordering::Relaxed);
             }
         }
         // Everyone who was parked has found work by itself. Others have posted meanwhile and left it to us: look again.
-        self.sleep.fetch_sub(SEARCHING, Ordering::AcqRel);
-        // Pairs with the fence in `post_all`: either that poster sees that nobody searches, or its task is found here.
+        self.sleepers.sleep.fetch_sub(SEARCHING, Ordering::AcqRel);
+        // Pairs with the fence in `post`: either that poster sees that nobody searches, or its task is found here.
         if !mutation!("pool_failed_wake_fence") {
             fence(Ordering::SeqCst);
         }
@@ -249,7 +270,7 @@ impl<T> Scheduler<T> {
         let hands_on = worker.searching && !mutation!("pool_hand_on");
         if worker.searching {
             worker.searching = false;
-            let before = self.sleep.fetch_sub(SEARCHING, Ordering::AcqRel);
+            let before = self.sleepers.sleep.fetch_sub(SEARCHING, Ordering::AcqRel);
             debug_assert!(searching(before) > 0, "a search is given back that nobody has begun");
         }
         // Before it runs the task, which may block: whoever posted while this worker searched has left the rest to it, and so has this worker itself when it
@@ -265,8 +286,8 @@ impl<T> Scheduler<T> {
         }
         // Read after the claim of the slot, so that the claim of the last one never overlooks the others.
         let last_slot = lane == Lane::Slow && !self.has_slow_slot();
-        let watch =
-            !mutation!("pool_watch") && (last_slot || (worker.parked && idle(self.sleep.load(Ordering::Relaxed)) == 0));
+        let watch = !mutation!("pool_watch")
+            && (last_slot || (worker.parked && idle(self.sleepers.sleep.load(Ordering::Relaxed)) == 0));
         worker.parked = false;
         Next::Run { task, lane, watch }
     }
@@ -323,9 +344,13 @@ impl<T> Scheduler<T> {
             return false;
         }
         if !worker.searching {
-            let word = self.sleep.load(Ordering::Relaxed);
+            let word = self.sleepers.sleep.load(Ordering::Relaxed);
             worker.searching = searching(word) == 0
-                && self.sleep.compare_exchange(word, word + SEARCHING, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+                && self
+                    .sleepers
+                    .sleep
+                    .compare_exchange(word, word + SEARCHING, Ordering::AcqRel, Ordering::Relaxed)
+                    .is_ok();
         }
         if !worker.searching {
             return false;
@@ -346,8 +371,7 @@ impl<T> Scheduler<T> {
 
     /// Parks until woken. Whether the worker is to retire.
     fn park(&self, worker: &mut Worker, keep: Option<Duration>, expired: &impl Fn() -> bool) -> bool {
-        let bits = &self.parked[worker.place / 64];
-        let bit = 1 << (worker.place % 64);
+        let (bits, bit) = self.sleepers.parked_at(worker.place);
         // The bit first: whoever sees this worker counted as idle can also find it.
         bits.fetch_or(bit, Ordering::AcqRel);
         let searched = if worker.searching { SEARCHING } else { 0 };
@@ -356,7 +380,7 @@ impl<T> Scheduler<T> {
         worker.reposted = false;
         worker.parked = true;
         // In one step because that is cheaper. Two would do as well, in either order: both are before the fence.
-        self.sleep.fetch_add(IDLE - searched, Ordering::AcqRel);
+        self.sleepers.sleep.fetch_add(IDLE - searched, Ordering::AcqRel);
         // Pairs with the fence in `post`.
         if !mutation!("pool_park_fence") {
             fence(Ordering::SeqCst);
@@ -371,8 +395,7 @@ impl<T> Scheduler<T> {
 
     /// Until somebody has claimed to wake this worker, which then searches, or it has found something by itself. Whether its time is over instead.
     fn stay_parked(&self, worker: &mut Worker, keep: Option<Duration>, expired: &impl Fn() -> bool) -> bool {
-        let bits = &self.parked[worker.place / 64];
-        let bit = 1 << (worker.place % 64);
+        let (bits, bit) = self.sleepers.parked_at(worker.place);
         let poll = match self.wait {
             WaitStrategy::Poll { interval } => Some(interval),
             WaitStrategy::Park | WaitStrategy::SpinThenPark { .. } => None,
@@ -399,7 +422,7 @@ impl<T> Scheduler<T> {
     fn unpark_myself(&self, bits: &AtomicU64, bit: u64) -> bool {
         let mine = bits.fetch_and(!bit, Ordering::AcqRel) & bit != 0;
         if mine {
-            self.sleep.fetch_sub(IDLE, Ordering::AcqRel);
+            self.sleepers.sleep.fetch_sub(IDLE, Ordering::AcqRel);
         }
         mine
     }
@@ -510,10 +533,10 @@ impl<T> Scheduler<T> {
         if mutation!("pool_stop_clears_bits") {
             return;
         }
-        for (index, bits) in self.parked.iter().enumerate() {
+        for (first, bits) in self.sleepers.parked() {
             let seen = bits.swap(0, Ordering::AcqRel);
-            self.sleep.fetch_sub(IDLE * u64::from(seen.count_ones()), Ordering::AcqRel);
-            (0..64).filter(|i| seen & (1 << i) != 0).for_each(|i| self.places[index * 64 + i].seat.unpark());
+            self.sleepers.sleep.fetch_sub(IDLE * u64::from(seen.count_ones()), Ordering::AcqRel);
+            (0..64).filter(|i| seen & (1 << i) != 0).for_each(|i| self.places[first + i].seat.unpark());
         }
     }
 
@@ -522,11 +545,11 @@ impl<T> Scheduler<T> {
     }
 
     pub(crate) fn idle(&self) -> usize {
-        usize::try_from(idle(self.sleep.load(Ordering::Acquire))).unwrap_or(usize::MAX)
+        usize::try_from(idle(self.sleepers.sleep.load(Ordering::Acquire))).unwrap_or(usize::MAX)
     }
 
     pub(crate) fn wakeups(&self) -> u64 {
-        self.wakeups.load(Ordering::Relaxed)
+        self.sleepers.wakeups.load(Ordering::Relaxed)
     }
 
     /// Whether a new task of either lane would be run at once: someone is parked, and a slow task would get a slot.
@@ -559,13 +582,9 @@ impl<T> Scheduler<T> {
         [0; 2]
     }
 
-    pub(crate) fn post(&self, task: T, lane: Lane) {
-        self.post_all([(task, lane)]);
-    }
-
     /// As if a worker had been about to park, and had just taken its bit back.
     pub(crate) fn seem_waking(&self) {
-        self.sleep.fetch_add(IDLE, Ordering::AcqRel);
+        self.sleepers.sleep.fetch_add(IDLE, Ordering::AcqRel);
     }
 
     /// What a poster does whose task somebody else has taken by now.
@@ -575,14 +594,15 @@ impl<T> Scheduler<T> {
 
     /// As if the worker had been woken.
     pub(crate) fn seem_searching(&self, worker: &mut Worker) {
-        self.sleep.fetch_add(SEARCHING, Ordering::AcqRel);
+        self.sleepers.sleep.fetch_add(SEARCHING, Ordering::AcqRel);
         worker.searching = true;
     }
 
     /// As if a worker had parked at `place`.
     pub(crate) fn seem_asleep(&self, place: usize) {
-        self.parked[0].fetch_or(1 << place, Ordering::AcqRel);
-        self.sleep.fetch_add(IDLE, Ordering::AcqRel);
+        let (bits, bit) = self.sleepers.parked_at(place);
+        bits.fetch_or(bit, Ordering::AcqRel);
+        self.sleepers.sleep.fetch_add(IDLE, Ordering::AcqRel);
     }
 
     /// What that worker does next.
@@ -593,7 +613,7 @@ impl<T> Scheduler<T> {
 
     /// A parked worker goes on.
     pub(crate) fn seem_woken(&self) {
-        self.sleep.fetch_sub(IDLE, Ordering::AcqRel);
+        self.sleepers.sleep.fetch_sub(IDLE, Ordering::AcqRel);
     }
 
     pub(crate) fn slow_running(&self) -> usize {
@@ -602,7 +622,7 @@ impl<T> Scheduler<T> {
 
     /// As if a worker were parked that nobody wakes.
     pub(crate) fn seem_parked(&self) {
-        self.sleep.fetch_add(IDLE | SEARCHING, Ordering::AcqRel);
+        self.sleepers.sleep.fetch_add(IDLE | SEARCHING, Ordering::AcqRel);
     }
 }
 
@@ -616,7 +636,7 @@ impl<T> Scheduler<T> {
     /// Whether every worker is parked and nothing waits for one, at this moment.
     #[cfg(any(test, feature = "test-util"))]
     pub(crate) fn is_quiet(&self) -> bool {
-        let word = self.sleep.load(Ordering::Acquire);
+        let word = self.sleepers.sleep.load(Ordering::Acquire);
         idle(word) == self.threads() as u64 && searching(word) == 0 && self.fast.is_empty() && self.slow.is_empty()
     }
 }
@@ -630,7 +650,7 @@ mod tests {
         let spared = |threads: usize, idle: u64, slow_running: usize| {
             let scheduler = Scheduler::<()>::new(threads, WaitStrategy::Park);
             (0..threads).for_each(|_| scheduler.add_thread());
-            scheduler.sleep.store(idle * IDLE, Ordering::Relaxed);
+            scheduler.sleepers.sleep.store(idle * IDLE, Ordering::Relaxed);
             scheduler.slow_running.store(slow_running, Ordering::Relaxed);
             scheduler.can_spare_one()
         };

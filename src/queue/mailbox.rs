@@ -21,7 +21,6 @@ use crate::intake::limits::Note;
 use crate::intake::{Entry, Parcel};
 use crate::ledger::{DropReason, Ledger};
 use crate::name::Name;
-use crate::pool::batch::Batch;
 use crate::pool::{Lane, Pool, Task, Turn};
 use crate::shutdown::Shutdown;
 use crate::sink::{Sink, SinkId};
@@ -143,10 +142,10 @@ impl<E: Send + 'static> Mailbox<E> {
 
     /// Puts an event into the place that was taken for it.
     #[inline]
-    pub(super) fn push(&self, event: E, entry: Entry, batch: Option<&mut Batch>) {
+    pub(super) fn push(&self, event: E, entry: Entry) {
         self.entrance.intake.push(event, entry.note);
         if entry.asleep && !mutation!("queue_push_wakes") {
-            self.wake_into(batch);
+            self.wake_by_ref();
         }
     }
 
@@ -177,20 +176,13 @@ impl<E: Send + 'static> Mailbox<E> {
 
     /// Something happened: post the mailbox, unless it is posted or running.
     pub(super) fn wake_by_ref(&self) {
-        self.wake_into(None);
-    }
-
-    fn wake_into(&self, batch: Option<&mut Batch>) {
         let ready = self.ready();
         if ready.run.wake() {
             let me = lock(&ready.me).take();
             debug_assert!(me.is_some(), "a mailbox that is not active has its reference");
             if let Some(me) = me {
                 let lane = if ready.lane.load(Ordering::Relaxed) == FAST { Lane::Fast } else { Lane::Slow };
-                match batch {
-                    Some(batch) => batch.push(&ready.pool, me, lane),
-                    None => ready.pool.post(me, lane),
-                }
+                ready.pool.post(me, lane);
             }
         }
     }

@@ -107,7 +107,7 @@
 //! | a wake for room is handed on | `room_waiter_gives_up` |
 //! | bytes: the exact bound, what is given back, room for two | `bytes_bound_is_exact`, `bytes_given_back`, `bytes_room_for_two` |
 //! | (C) against (V), the end of the shed | `room_evict_against_close`, `room_shed_against_close` |
-//! | the reference to itself | asserted in `wake_into`, in all of these |
+//! | the reference to itself | asserted in `wake_by_ref`, in all of these |
 
 mod batch;
 mod builder;
@@ -280,7 +280,7 @@ impl<E: Send + 'static> Queue<E> {
     #[inline]
     fn put(&self, place: Result<Place, WriteError>, event: E) -> Result<(), SendError<E>> {
         match place {
-            Ok(Place::Taken(entry)) => self.mailbox.push(event, entry, None),
+            Ok(Place::Taken(entry)) => self.mailbox.push(event, entry),
             Ok(Place::Shed) => self.mailbox.drop_shed(|| event),
             Err(error) => return Err(SendError { event, error }),
         }
@@ -364,7 +364,7 @@ impl<E: Clone + Send + 'static> Sink<E> for Mailbox<E> {
     /// Stores a clone of the event. It is cloned before a place is taken: a `Clone` that panics takes no place with it.
     fn try_write(&self, event: &E, delivery: &mut Delivery<'_>) -> Result<(), WriteError> {
         match self.entrance.enter_cloned(event, delivery, self)? {
-            Some((event, entry)) => self.push(event, entry, delivery.batch()),
+            Some((event, entry)) => self.push(event, entry),
             None => self.drop_shed(|| event.clone()),
         }
         Ok(())

@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock, LockResult, PoisonError, TryLockError, TryLockRes
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard, RwLock};
 pub(crate) use loom::{thread, thread_local};
 
 pub(crate) mod atomic {
@@ -432,35 +432,5 @@ impl<T> ArcSwap<T> {
                 return value;
             }
         }
-    }
-}
-
-/// Stands in for `arc_swap::ArcSwapOption`: an [`ArcSwap`] of what may be there.
-pub(crate) struct ArcSwapOption<T>(ArcSwap<Option<Arc<T>>>);
-
-impl<T> Default for ArcSwapOption<T> {
-    fn default() -> Self {
-        Self(ArcSwap::from_pointee(None))
-    }
-}
-
-/// What [`ArcSwapOption::load`] gives.
-pub(crate) struct OptionGuard<'s, T>(Guard<'s, Option<Arc<T>>>);
-
-impl<T> Deref for OptionGuard<'_, T> {
-    type Target = Option<Arc<T>>;
-
-    fn deref(&self) -> &Option<Arc<T>> {
-        &self.0
-    }
-}
-
-impl<T> ArcSwapOption<T> {
-    pub(crate) fn load(&self) -> OptionGuard<'_, T> {
-        OptionGuard(self.0.load())
-    }
-
-    pub(crate) fn store(&self, value: Option<Arc<T>>) {
-        self.0.store(Arc::new(value));
     }
 }

@@ -3,13 +3,13 @@
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-pub(crate) use arc_swap::{ArcSwap, ArcSwapOption};
+pub(crate) use arc_swap::ArcSwap;
 pub(crate) use crossbeam_queue::SegQueue;
 pub(crate) use crossbeam_utils::Backoff;
 pub(crate) use scoped_tls::scoped_thread_local;
 #[cfg(feature = "ndjson")]
 pub(crate) use std::sync::Mutex as TryMutex;
-pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, OnceLock};
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, RwLock};
 pub(crate) use std::{thread, thread_local};
 
 pub(crate) mod atomic {

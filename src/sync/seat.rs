@@ -1,43 +1,36 @@
-//! Where a thread sits while it parks, so that whoever wakes it needs to know only the place. The thread in a seat changes; whoever wakes it meets no lock.
+//! Where a thread sits while it parks, so that whoever wakes it needs to know only the place. The thread in a seat changes.
 //!
-//! **The race.** Who unparks an empty seat wakes nobody. Two fences make up for that:
+//! **The race.** Who unparks an empty seat wakes nobody. The seat's lock makes up for that:
 //!
 //! ```text
-//! sit:    put the thread into the seat        make the condition true
-//!         fence(SeqCst)                       fence(SeqCst)                 // unpark
-//! park:   until the condition is true         unpark who is in the seat, if somebody is
+//! sit:    lock, put the thread into the seat      make the condition true
+//! park:   until the condition is true             lock, unpark who is in the seat, if somebody is      // unpark
 //! ```
 //!
-//! One of the two sees the other's write, because both fences are in one total order: either the thread is found, or it finds the condition true when it looks before
-//! it parks. So a thread looks after it has sat down, and again after each park. `ci/loom.sh seat_sit_against_unpark` checks this file over stand-ins of `ArcSwapOption`
-//! and of a thread's parking.
+//! Whoever has the lock second sees what the other did before: either the thread is found, or it finds the condition true when it looks before it parks. So a
+//! thread looks after it has sat down, and again after each park. `ci/loom.sh seat_sit_against_unpark` checks this file over a stand-in of a thread's parking.
+//!
+//! **The lock** is one of readers and a writer. Only a thread that takes the seat writes, once in its life, so those who wake never wait for each other.
 
-use std::sync::Arc;
+use std::sync::PoisonError;
 use std::time::Duration;
 
-use super::atomic::{Ordering, fence};
-use super::{ArcSwapOption, Unparker, mutation, park};
+use super::{RwLock, Unparker, mutation, park};
 
 #[derive(Default)]
-pub(crate) struct Seat(ArcSwapOption<Unparker>);
+pub(crate) struct Seat(RwLock<Option<Unparker>>);
 
 impl Seat {
     /// The calling thread takes the seat.
     pub(crate) fn sit(&self) {
-        self.0.store(Some(Arc::new(Unparker::new())));
-        // Pairs with the one in `unpark`.
-        if !mutation!("seat_sit_fence") {
-            fence(Ordering::SeqCst);
+        if !mutation!("seat_sit") {
+            *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Unparker::new());
         }
     }
 
     /// Wakes whoever sits here, now or at its next park.
     pub(crate) fn unpark(&self) {
-        // Pairs with the one in `sit`.
-        if !mutation!("seat_unpark_fence") {
-            fence(Ordering::SeqCst);
-        }
-        if let Some(thread) = &*self.0.load() {
+        if let Some(thread) = &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
             thread.unpark();
         }
     }
