@@ -29,7 +29,7 @@ pub(super) const MODELS: &[Model] = &[
 fn door(capacity: Option<u64>, overflow: Overflow) -> Arc<Door> {
     let size = Box::new(|event: &u32| u64::from(*event));
     let bounds = Bounds { bytes: Some((4, size)), ..Bounds::of(capacity, overflow) };
-    Arc::new(Entrance::new(bounds, &Clock::system(), ()))
+    Arc::new(Entrance::new(bounds, &Clock::system(), (), ()))
 }
 
 fn held(door: &Door) -> u64 {

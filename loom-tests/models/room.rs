@@ -84,7 +84,7 @@ impl Owner for Nobody {
 pub(super) type Door = Entrance<u32>;
 
 fn door(overflow: Overflow) -> Arc<Door> {
-    Arc::new(Entrance::new(Bounds::of(Some(1), overflow), &Clock::system(), ()))
+    Arc::new(Entrance::new(Bounds::of(Some(1), overflow), &Clock::system(), (), ()))
 }
 
 /// Writes as a queue does that waits without a thread: again whenever it is woken.

@@ -117,7 +117,7 @@ impl Bare {
 
 /// Two writers, either of which may have to run the turn: there are never two turns at once, each sees what the one before has done, and no event is left.
 fn at_most_one_drainer() {
-    let intake = Intake::new(Bounds::default(), &Clock::system(), RunWord::new());
+    let intake = Intake::new(Bounds::default(), &Clock::system(), RunWord::new(), ());
     let bare = Arc::new(Bare { intake, delivered: Owned::default() });
     let other = {
         let bare = bare.clone();

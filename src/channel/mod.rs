@@ -120,7 +120,7 @@ impl<E: Send + 'static> Channel<E> {
         let shared = Arc::new_cyclic(|this: &Weak<Shared<E>>| Shared {
             id,
             name,
-            entrance: Entrance::new(bounds, &Clock::system(), AtomicU8::new(0)),
+            entrance: Entrance::new(bounds, &Clock::system(), AtomicU8::new(0), ()),
             lag,
             readers: Arc::default(),
             limit: Limit::default(),

@@ -109,17 +109,15 @@ pub(crate) struct Entrance<E, N = (), D = ()> {
     cut_off: AtomicU8,
 }
 
-impl<E, N, D: Default> Entrance<E, N, D> {
-    /// `beside` is what writers touch with every event.
-    pub(crate) fn new(bounds: Bounds<E>, clock: &Clock, beside: N) -> Self {
+impl<E, N, D> Entrance<E, N, D> {
+    /// `beside` is what writers touch with every event, `behind` what the drain does.
+    pub(crate) fn new(bounds: Bounds<E>, clock: &Clock, beside: N, behind: D) -> Self {
         let overflow = bounds.overflow;
-        let intake = Intake::new(bounds, clock, beside);
+        let intake = Intake::new(bounds, clock, beside, behind);
         let line = intake.is_limited().then(Arc::default);
         Self { intake, drops: DropCounters::default(), line, overflow, cut_off: AtomicU8::new(0) }
     }
-}
 
-impl<E, N, D> Entrance<E, N, D> {
     /// Takes a place, parking in line for it unless on a pool thread. The caller pushes next.
     #[inline]
     pub(crate) fn enter(&self, event: &E, owner: &impl Owner) -> Result<Place, WriteError> {

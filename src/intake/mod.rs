@@ -104,19 +104,17 @@ impl Entry {
     }
 }
 
-impl<E, N, D: Default> Intake<E, N, D> {
-    pub(crate) fn new(bounds: Bounds<E>, clock: &Clock, beside: N) -> Self {
+impl<E, N, D> Intake<E, N, D> {
+    pub(crate) fn new(bounds: Bounds<E>, clock: &Clock, beside: N, behind: D) -> Self {
         let limits = Limits::new(bounds, clock);
         let is_limited = limits.is_some();
         let front = Front { entered: AtomicU64::new(ASLEEP), limits, beside };
         let zero = AtomicU64::default;
         let last = AtomicU64::new(u64::MAX);
-        let back = Back { left: zero(), last, high_water: zero(), is_limited, behind: D::default() };
+        let back = Back { left: zero(), last, high_water: zero(), is_limited, behind };
         Self { front: CachePadded::new(front), back: CachePadded::new(back), plain: SegQueue::new() }
     }
-}
 
-impl<E, N, D> Intake<E, N, D> {
     /// What lies on the writers' line.
     #[inline]
     pub(crate) fn beside(&self) -> &N {

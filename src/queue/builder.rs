@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::batch::{Batches, Batching, OneByOne};
-use super::mailbox::{Mailbox, Ready};
+use super::mailbox::{Behind, Mailbox, Ready};
 use super::{Handle, Queue};
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::error::BuildError;
@@ -13,6 +13,7 @@ use crate::intake::limits::Bounds;
 use crate::name::Name;
 use crate::pool::Pool;
 use crate::sink::{Sink, SinkId};
+use crate::sync::Mutex;
 
 /// A sink of batches.
 type SliceSink<E> = Arc<dyn Sink<[E]>>;
@@ -151,7 +152,8 @@ impl<E: Send + 'static> QueueBuilder<E> {
     pub(super) fn assemble(self, id: SinkId, name: Name) -> Queue<E> {
         let pool = self.pool.unwrap_or_else(|| Pool::global().clone());
         let clock = pool.clock().clone();
-        let entrance = Entrance::new(self.bounds, &clock, Ready::new(pool, id));
+        let behind = Behind { id, drain: Mutex::default() };
+        let entrance = Entrance::new(self.bounds, &clock, Ready::new(pool), behind);
         let max_bytes = self.max_batch_bytes;
         let batches = self.batches.map(|(options, sink)| Batches::new(options.at_least_one(), max_bytes, sink));
         let mailbox = Mailbox::new(name, entrance, self.sink, batches, self.dead_letters);

@@ -30,7 +30,7 @@ use crate::telemetry::{Limit, MadeLate, Observations, Observe, Registration, Top
 
 pub(super) struct Mailbox<E: Send> {
     pub(super) name: Name,
-    pub(super) entrance: Entrance<E, Ready, Mutex<Drain<E>>>,
+    pub(super) entrance: Entrance<E, Ready, Behind<E>>,
     pub(super) dead_letters: Option<Box<DeadLetters<E>>>,
     pub(super) timing: Timing,
     pub(super) limits: MadeLate<Limits>,
@@ -47,6 +47,10 @@ pub(super) struct Mailbox<E: Send> {
     pub(super) auditing: std::sync::Mutex<()>,
 }
 
+// All that a write touches but the events themselves, on one line.
+#[cfg(all(target_pointer_width = "64", not(sinkworks_loom)))]
+const _: () = assert!(size_of::<Ready>() <= 64 - 2 * 8);
+
 // Four pairs of cache lines for the intake, two for the rest: each queue of a hundred thousand pays for one more.
 #[cfg(all(target_arch = "x86_64", not(any(feature = "tracing", feature = "test-util", sinkworks_loom))))]
 const _: () = assert!(size_of::<Mailbox<u64>>() <= 6 * 128);
@@ -58,6 +62,13 @@ pub(super) struct Limits {
     letters: Limit,
     pub(super) close: Limit,
     panics: Limit,
+}
+
+/// What lies on the drain's line.
+pub(super) struct Behind<E> {
+    /// Here because there is room for it.
+    pub(super) id: SinkId,
+    pub(super) drain: Mutex<Drain<E>>,
 }
 
 /// What only the one who has the turn touches.
@@ -98,8 +109,6 @@ pub(super) struct Ready {
     pub(super) run: RunWord,
     lane: AtomicU8,
     pool: Pool,
-    /// Nothing that a writer needs: there is room for it here.
-    id: SinkId,
     /// The mailbox's reference to itself while it is not on a ready list and has no turn. Whoever sets the run word active takes it and
     /// posts it; the turn puts another back before the word shows that it is over. So a writer who wakes the mailbox counts no
     /// reference, which would cost it one more cache line; and a mailbox lives, with handles or without, until it has ended.
@@ -107,16 +116,16 @@ pub(super) struct Ready {
 }
 
 impl Ready {
-    pub(super) fn new(pool: Pool, id: SinkId) -> Self {
+    pub(super) fn new(pool: Pool) -> Self {
         // Unknown sinks may block: they prove themselves in the slow lane.
-        Self { run: RunWord::new(), lane: AtomicU8::new(SLOW), pool, id, me: Mutex::new(None) }
+        Self { run: RunWord::new(), lane: AtomicU8::new(SLOW), pool, me: Mutex::new(None) }
     }
 }
 
 impl<E: Send + 'static> Mailbox<E> {
     pub(super) fn new(
         name: Name,
-        entrance: Entrance<E, Ready, Mutex<Drain<E>>>,
+        entrance: Entrance<E, Ready, Behind<E>>,
         sink: Box<dyn Sink<E>>,
         batches: Option<Batches<E>>,
         dead_letters: Option<DeadLetters<E>>,
@@ -297,12 +306,12 @@ impl<E: Send + 'static> Mailbox<E> {
 
 impl<E: Send> Mailbox<E> {
     pub(super) fn sink_id(&self) -> SinkId {
-        self.entrance.intake.beside().id
+        self.entrance.intake.behind().id
     }
 
     /// What the one who has the turn works with.
     pub(super) fn drain(&self) -> &Mutex<Drain<E>> {
-        self.entrance.intake.behind()
+        &self.entrance.intake.behind().drain
     }
 
     pub(super) fn closing(&self) -> &Closing {
@@ -447,7 +456,7 @@ impl<E: Send> Drop for Mailbox<E> {
         #[cfg(feature = "test-util")]
         crate::test_util::audit::note(self.audit_end());
         let timer =
-            self.entrance.intake.behind_mut().get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).timer;
+            self.entrance.intake.behind_mut().drain.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).timer;
         if let Some(at) = timer {
             self.ready().pool.clear_timer(self.sink_id().number(), at);
         }

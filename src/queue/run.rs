@@ -15,20 +15,20 @@
 //! **Orderings.** Whoever wakes, and a turn that ends, releases what it has done (Release); `look` acquires it (Acquire). All steps are read-modify-writes, so that none hides an
 //! earlier one's release. Each of them is a mutation of a model.
 
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{mutation, ordering};
 
-const IDLE: usize = 0;
-const ACTIVE: usize = 1;
-const WAKE: usize = 2;
-const HOLD: usize = 4;
+const IDLE: u8 = 0;
+const ACTIVE: u8 = 1;
+const WAKE: u8 = 2;
+const HOLD: u8 = 4;
 
 #[derive(Debug)]
-pub(crate) struct RunWord(AtomicUsize);
+pub(crate) struct RunWord(AtomicU8);
 
 impl RunWord {
     pub(crate) fn new() -> Self {
-        Self(AtomicUsize::new(IDLE))
+        Self(AtomicU8::new(IDLE))
     }
 
     /// Something happened. Whether the caller must post the mailbox.
