@@ -3,7 +3,7 @@
 # the affair of ci/loom.sh. Usage: ci/mutations.sh [FILTER], from any directory.
 #
 # Builds the tests with `--cfg sinkworks_mutated`, in a target directory of its own; the environment variable SINKWORKS_MUTATION then names the step that is left
-# out. Each test is run as it is and must pass, and then without the step and must fail, or not end within 20 s. Ends with one line: N steps missed.
+# out. Each test is run as it is and must pass within 10 s, and then without the step and must fail, or not end within 10 s. Ends with one line: N steps missed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/mutated"
@@ -84,11 +84,11 @@ failed=0
 for line in "${chosen[@]}"; do
     read -r step name test <<<"$line"
     run=(cargo test --quiet --locked "$(program "$name")" -- "$test")
-    if ! "${run[@]}" >"$output" 2>&1 || ! grep -Eq 'test result: ok. [1-9]' "$output"; then
+    if ! timeout 10 "${run[@]}" >"$output" 2>&1 || ! grep -Eq 'test result: ok. [1-9]' "$output"; then
         cat "$output"
         echo "$step: $name $test does not pass as it is"
         failed=1
-    elif SINKWORKS_MUTATION=$step timeout 20 "${run[@]}" >"$output" 2>&1; then
+    elif SINKWORKS_MUTATION=$step timeout 10 "${run[@]}" >"$output" 2>&1; then
         echo "$step SURVIVED: $name $test"
         failed=1
     else

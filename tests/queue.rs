@@ -10,8 +10,8 @@ use std::time::Duration;
 use common::{Bell, assert_closed, assert_ledger, concurrently, lone_worker, stall, still_pool, watched};
 use sinkworks::test_util::{Blocking, Failing, Gate, NotReadyYet, Panicking, Recording};
 use sinkworks::{
-    Breaker, Clock, CloseError, CloseReport, Delivery, DropReason, EventId, Failure, Journey, Overflow, Pool, Queue,
-    Shutdown, Sink, SinkExt, WriteError, sink_fn,
+    Breaker, Broadcaster, Clock, CloseError, CloseReport, Delivery, DropReason, EventId, Failure, Journey, Overflow,
+    Pool, Queue, Shutdown, Sink, SinkExt, WriteError, sink_fn,
 };
 
 #[test]
@@ -44,6 +44,24 @@ fn events_of_one_writer_are_delivered_in_order_over_many_turns() {
     pool.wait_idle();
     assert!(seen.events().into_iter().eq(0..1000));
     assert_ledger(&queue, 1000, 1000, &[]);
+}
+
+#[test]
+fn a_broadcast_makes_a_queue_ready_before_it_calls_the_next_sink() {
+    let (delivered, deliveries) = mpsc::channel();
+    let queue = Queue::new(sink_fn(move |event: &u32| {
+        delivered.send(*event).unwrap();
+        Ok(())
+    }));
+    let deliveries = Mutex::new(deliveries);
+    let broadcaster = Broadcaster::new();
+    broadcaster.add(queue).unwrap();
+    let waits = sink_fn(move |_: &u32| {
+        let delivered = deliveries.lock().unwrap().recv_timeout(Duration::from_secs(10));
+        delivered.map(drop).map_err(|error| Failure::permanent(error).into())
+    });
+    broadcaster.add_required(waits).unwrap();
+    broadcaster.write(&7).unwrap();
 }
 
 #[test]

@@ -1,5 +1,4 @@
-//! What a queue's turns do besides delivering: hand over when the budget is spent, hold an event until a timer or a waker, feed another queue, and become
-//! ready with others in one broadcast. The real queue, pool and keeper. A budget is two events here.
+//! What a queue's turns do besides delivering: hand over when the budget is spent, hold an event until a timer or a waker, and feed another queue. The real queue, pool and keeper. A budget is two events here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +9,6 @@ use loom::thread;
 
 use super::queue::{Bell, close};
 use super::{Model, mutation};
-use crate::broadcaster::Broadcaster;
 use crate::clock::{Clock, ManualTime};
 use crate::delivery::Delivery;
 use crate::error::{CloseError, Wait, WriteError};

@@ -194,7 +194,7 @@ fn finds_it(end: fn(&RunWord) -> bool) {
 
 /// A write races two closers: once it is closed, the count is that of the writes that were accepted.
 fn two_closers_against_write() {
-    let intake = Arc::new(Intake::<u32>::new(Bounds::default(), &Clock::system(), ()));
+    let intake = Arc::new(Intake::<u32>::new(Bounds::default(), &Clock::system(), (), ()));
     let closer = {
         let intake = intake.clone();
         thread::spawn(move || intake.close())

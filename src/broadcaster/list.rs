@@ -70,7 +70,7 @@ impl<S: ?Sized> Drop for Entry<S> {
 /// A sink in a snapshot.
 pub(super) struct Member<E: ?Sized> {
     pub(super) entry: Shared<E>,
-    /// It has cache lines to fetch ahead.
+    /// It has lines to [fetch ahead](Sink::warm).
     pub(super) is_queue: bool,
 }
 

@@ -286,6 +286,15 @@ impl<E, N, D> Intake<E, N, D> {
         }
     }
 
+    /// Reads what the next write will need, and nothing of the drain's line. The answer means nothing.
+    pub(crate) fn warm(&self) -> bool {
+        let is_empty = match self.limits().and_then(Limits::noted) {
+            None => self.plain.is_empty(),
+            Some(noted) => noted.is_empty(),
+        };
+        self.is_asleep() & is_empty
+    }
+
     /// The drain is done with one event.
     pub(crate) fn leave(&self, note: Note) {
         // Release: what was done with the event is seen by whoever sees its place free.

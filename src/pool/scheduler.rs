@@ -167,8 +167,8 @@ impl<T> Scheduler<T> {
         }
     }
 
-    /// Makes a task ready. Waits for no lock but that of a seat that is just being taken; makes a system call only if it is the one that wakes a parked worker, at most one. Where workers poll it wakes
-    /// nobody: every worker that waits looks by itself.
+    /// Makes a task ready. Makes a system call only if it is the one that wakes a parked worker, and waits for no lock but that of a seat which is just being
+    /// taken. Where workers poll it wakes nobody: every worker that waits looks by itself.
     pub(crate) fn post(&self, task: T, lane: Lane) {
         self.push(task, lane);
         if matches!(self.wait, WaitStrategy::Poll { .. }) {
@@ -644,6 +644,20 @@ impl<T> Scheduler<T> {
 #[cfg(all(test, not(sinkworks_loom)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_place_has_a_bit_of_its_own() {
+        for places in [1, 63, 64, 65, 128, 129] {
+            let sleepers = Sleepers::new(places);
+            assert_eq!(sleepers.parked().count(), places.div_ceil(64));
+            for place in 0..places {
+                let (word, bit) = sleepers.parked_at(place);
+                let known = sleepers.parked().find(|(_, known)| std::ptr::eq(*known, word));
+                let first = known.map(|(first, _)| first);
+                assert_eq!(first.map(|first| first + bit.trailing_zeros() as usize), Some(place), "of {places}");
+            }
+        }
+    }
 
     #[test]
     fn a_worker_is_spared_where_another_is_parked_and_a_slow_slot_stays_free() {

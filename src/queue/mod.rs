@@ -375,8 +375,7 @@ impl<E: Clone + Send + 'static> Sink<E> for Mailbox<E> {
     }
 
     fn warm(&self) -> bool {
-        // The writers' line, and the one where the next push goes.
-        self.entrance.intake.is_asleep() & self.entrance.intake.is_empty()
+        self.entrance.intake.warm()
     }
 }
 

@@ -10,7 +10,8 @@
 //! Whoever has the lock second sees what the other did before: either the thread is found, or it finds the condition true when it looks before it parks. So a
 //! thread looks after it has sat down, and again after each park. `ci/loom.sh seat_sit_against_unpark` checks this file over a stand-in of a thread's parking.
 //!
-//! **The lock** is one of readers and a writer. Only a thread that takes the seat writes, once in its life, so those who wake never wait for each other.
+//! **The lock** is one of readers and a writer. Only a thread that takes the seat writes, once in its life, so those who wake do not wait for each other, unless a
+//! thread is just sitting down.
 
 use std::sync::PoisonError;
 use std::time::Duration;

@@ -12,8 +12,9 @@ use crate::idle;
 
 const PROCESSES: usize = 5;
 
-/// Queues, and the ratio that is promised for them.
-const IDLE: [(u64, Option<f64>); 3] = [(10, None), (100, None), (1_000, Some(1.5))];
+/// Queues. No ratio may be above [`PROMISED`].
+const IDLE: [u64; 3] = [10, 100, 1_000];
+const PROMISED: f64 = 1.5;
 
 /// Broadcasts to idle queues beside tokio's tasks. Whether the promise is kept.
 pub fn idle() -> bool {
@@ -24,7 +25,7 @@ pub fn idle() -> bool {
     let medians = medians(&processes, IDLE.len());
     let lines = IDLE.into_iter().zip(medians);
     // Each of them is to be printed.
-    lines.fold(true, |kept, ((queues, promised), ratios)| keeps(&format!("idle-{queues}"), ratios, promised) & kept)
+    lines.fold(true, |kept, (queues, ratios)| keeps(&format!("idle-{queues}"), ratios, PROMISED) & kept)
 }
 
 /// S9 beside Go. Whether every mark is met.
@@ -35,7 +36,7 @@ pub fn webhooks(go: &Path) -> bool {
     let ratios = processes.each_ref().map(|figures| judge(figures).iter().map(|judged| judged.value).collect());
     let lines = marks.iter().zip(medians(&ratios, marks.len()));
     lines.fold(!marks.is_empty(), |kept, (mark, ratios)| {
-        keeps(&format!("{} beside {}", mark.scenario, mark.contender), ratios, Some(mark.at_most)) & kept
+        keeps(&format!("{} beside {}", mark.scenario, mark.contender), ratios, mark.at_most) & kept
     })
 }
 
@@ -60,17 +61,17 @@ fn medians(processes: &[Vec<f64>], ratios: usize) -> Vec<[f64; 3]> {
     (0..ratios).map(of).collect()
 }
 
-fn keeps(what: &str, [least, median, most]: [f64; 3], promised: Option<f64>) -> bool {
+fn keeps(what: &str, [least, median, most]: [f64; 3], promised: f64) -> bool {
     println!("# {what}: the median ratio is {median:.2}, from {least:.2} to {most:.2}");
-    let kept = promised.is_none_or(|promised| median <= promised);
+    let kept = median <= promised;
     if !kept {
-        eprintln!("{what}: the ratio {median:.2} is above the promised {:.2}", promised.unwrap_or_default());
+        eprintln!("{what}: the ratio {median:.2} is above the promised {promised:.2}");
     }
     kept
 }
 
 pub fn compare_idle() {
-    for (queues, _) in IDLE {
+    for queues in IDLE {
         let figures = idle::compare(queues, 201);
         let ratio = figures.ours / figures.tokio;
         println!("idle-{queues} sinkworks {:.1} µs 1.00", figures.ours);
