@@ -293,7 +293,7 @@ impl<'a> Delivery<'a> {
 
     /// Whether no stage below has saved or recorded anything.
     pub(crate) fn is_fresh(&self) -> bool {
-        self.journey.frame.is_empty() && self.journey.history.is_none()
+        self.journey.frame.is_empty() & self.journey.history.is_none()
     }
 
     /// Takes out the journey, for one of several children that are called one after the other.

@@ -80,7 +80,7 @@ impl<E: ?Sized + 'static> Broadcaster<E> {
                         warm(&list.calls[at..]);
                     }
                     let answer = sink.try_write(event, delivery);
-                    if answer.is_err() || !delivery.is_fresh() {
+                    if answer.is_err() | !delivery.is_fresh() {
                         self.note_first(list, at, Some(answer), &mut rest, delivery);
                     }
                 }

@@ -158,7 +158,7 @@ fn run_through<E: Send + 'static>(mailbox: &Mailbox<E>, drain: &mut Drain<E>, pa
             let parcel = offered.insert(parcel);
             let answer = mailbox.sink.try_write(&parcel.event, &mut delivery);
             let Some(parcel) = offered.take() else { continue };
-            if answer.is_err() || !delivery.is_fresh() {
+            if answer.is_err() | !delivery.is_fresh() {
                 return Run::Interrupted(parcel, Some(answer), delivery.take_journey());
             }
             id += 1;
