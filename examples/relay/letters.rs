@@ -104,7 +104,7 @@ impl Letter {
             }
             Kind::Registry => {
                 let event = serde_json::from_str(text).map_err(|_| "its event is none of a registry".to_owned())?;
-                Content::Registry(Box::new(event))
+                Content::registry(event).map_err(|error| format!("its event: {error}"))?
             }
         };
         Ok(Relayed::with_id(self.id, content, endpoints))

@@ -137,7 +137,11 @@ fn events(head: &Head, body: &[u8]) -> Result<Vec<Content>, Unusable> {
         Some(Kind::CloudEventBinary) => vec![cloud_event(CloudEvent::from_binary(head.headers(), body)?)],
         Some(Kind::Registry) => {
             let events = Envelope::parse(body, MAX_EVENTS)?.events;
-            events.into_iter().map(|event| Content::Registry(Box::new(event))).collect()
+            let contents = (0..).zip(events).map(|(index, event)| {
+                Content::registry(event)
+                    .map_err(|error| Unusable::Malformed(format!("the event at index {index}: {error}")))
+            });
+            contents.collect::<Result<_, _>>()?
         }
         None => return Err(Unusable::Malformed("the content-type is not understood".to_owned())),
     })

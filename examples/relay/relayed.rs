@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use sinkworks::webhook::formats::cloud_event::{self, CloudEvent};
+use sinkworks::webhook::formats::cloud_event::{self, CloudEvent, InvalidEvent};
 use sinkworks::webhook::formats::{EncodeError, Format, Json, Message, registry};
 
 use crate::config::{Endpoint, Filter, FormatName};
@@ -29,6 +29,21 @@ pub(crate) enum Content {
     Json(Box<RawValue>),
     CloudEvent(Box<CloudEvent>),
     Registry(Box<registry::Event>),
+}
+
+impl Content {
+    /// A registry's event, unless its id, its action or its repository can be in no `CloudEvent`, as which an endpoint may want it.
+    pub(crate) fn registry(event: registry::Event) -> Result<Self, InvalidEvent> {
+        of_registry("source", &event).validate()?;
+        Ok(Self::Registry(Box::new(event)))
+    }
+}
+
+/// What a registry's event is as a `CloudEvent`, but for its data.
+fn of_registry(source: &str, event: &registry::Event) -> CloudEvent {
+    let cloud_event = CloudEvent::new(&event.id, source, format!("registry.{}", event.action));
+    let subject = &event.target.repository;
+    if subject.is_empty() { cloud_event } else { cloud_event.with_subject(subject) }
 }
 
 impl Relayed {
@@ -121,12 +136,7 @@ impl AsEndpointWants {
         match &event.content {
             Content::CloudEvent(event) => Ok((**event).clone()),
             Content::Json(value) => Ok(CloudEvent::new(&event.id, &self.source, &self.kind).with_json(value)?),
-            Content::Registry(event) => {
-                let kind = format!("registry.{}", event.action);
-                let subject = &event.target.repository;
-                let cloud_event = CloudEvent::new(&event.id, &self.source, kind).with_json(event)?;
-                Ok(if subject.is_empty() { cloud_event } else { cloud_event.with_subject(subject) })
-            }
+            Content::Registry(event) => Ok(of_registry(&self.source, event).with_json(event)?),
         }
     }
 }

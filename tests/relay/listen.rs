@@ -118,6 +118,22 @@ fn what_cannot_be_used_is_refused_with_its_reason() {
         (relay.post("application/cloudevents+json", "{\"specversion\":\"1.0\"}"), 400, "id"),
         (relay.post("application/cloudevents-batch+json", &format!("[{CLOUD_EVENT},{{}}]")), 400, "index 1"),
         (relay.post("application/vnd.docker.distribution.events.v1+json", "{}"), 400, "has no events"),
+        (
+            relay.post(
+                "application/vnd.docker.distribution.events.v1+json",
+                r#"{"events":[{"id":"1","action":"pull"},{"id":"2","action":"pull","target":{"repository":"a\u0001b"}}]}"#,
+            ),
+            400,
+            "the event at index 1: the value of subject",
+        ),
+        (
+            relay.post(
+                "application/vnd.docker.distribution.events.v1+json",
+                r#"{"events":[{"id":"1","action":"pu\u0000ll"}]}"#,
+            ),
+            400,
+            "the value of type",
+        ),
         (relay.post_with("ce-specversion: 0.3\r\n", "x"), 400, "version"),
         (relay.post("application/json", &too_long), 413, "more than 5000 bytes"),
         (relay.post("application/json", &too_long[..4500]), 400, "not JSON"),
