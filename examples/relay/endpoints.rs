@@ -10,7 +10,7 @@ use sinkworks::ndjson::NdjsonFile;
 use sinkworks::webhook::Webhook;
 use sinkworks::{
     Breaker, Broadcaster, DeadLetter, ExponentialBackoff, Filter, Overflow, Queue, RetryLimit, RetryStrategy, Shutdown,
-    Sink,
+    Sink, WriteError,
 };
 
 use crate::config::{Config, Endpoint};
@@ -83,12 +83,12 @@ impl Endpoints {
     /// Gives the events to every queue that they are for, if every required one has room for all of them.
     pub(crate) fn take(&self, events: &[Shared]) -> Result<(), Refused> {
         let _door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(name) = self.gone() {
+            return Err(Refused::Gone(name));
+        }
         for (index, (spec, queue)) in
             self.specs.iter().zip(&self.queues).enumerate().filter(|(_, (spec, _))| spec.required)
         {
-            if queue.is_closed() {
-                return Err(Refused::Gone(spec.name.clone()));
-            }
             let (mut count, mut bytes) = (0, 0);
             for event in events.iter().filter(|event| event.is_for(index)) {
                 count += 1;
@@ -106,9 +106,18 @@ impl Endpoints {
         }
         for event in events {
             // There was room: what remains is a close that came in between. Then some of them may be delivered, and the sender is told to repeat them all.
-            self.broadcaster.write(event).map_err(|_| Refused::Closing)?;
+            self.broadcaster.write(event).map_err(|error| match self.gone() {
+                Some(name) if !matches!(error, WriteError::Closed) => Refused::Gone(name),
+                _ => Refused::Closing,
+            })?;
         }
         Ok(())
+    }
+
+    /// The first required endpoint that takes nothing any more.
+    fn gone(&self) -> Option<String> {
+        let mut required = self.specs.iter().zip(&self.queues).filter(|(spec, _)| spec.required);
+        required.find(|(_, queue)| queue.is_closed()).map(|(spec, _)| spec.name.clone())
     }
 
     /// Closes the dead letters, when all else is closed, and says what became of everything. Whether something was lost.
