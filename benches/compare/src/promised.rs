@@ -10,7 +10,9 @@ use compare::marks::judge;
 
 use crate::idle;
 
-const PROCESSES: usize = 5;
+/// The ratios of S9 scatter more than those of the idle queues.
+const IDLE_PROCESSES: usize = 5;
+const WEBHOOK_PROCESSES: usize = 7;
 
 /// Queues. No ratio may be above [`PROMISED`].
 const IDLE: [u64; 3] = [10, 100, 1_000];
@@ -18,7 +20,7 @@ const PROMISED: f64 = 1.5;
 
 /// Broadcasts to idle queues beside tokio's tasks. Whether the promise is kept.
 pub fn idle() -> bool {
-    let processes = [(); PROCESSES].map(|()| {
+    let processes = [(); IDLE_PROCESSES].map(|()| {
         let theirs = anew(&["--idle"]).into_iter().filter(|figure| figure.contender == "tokio-tasks");
         theirs.map(|figure| figure.ratio).collect()
     });
@@ -31,7 +33,7 @@ pub fn idle() -> bool {
 /// S9 beside Go. Whether every mark is met.
 pub fn webhooks(go: &Path) -> bool {
     let go = go.to_string_lossy();
-    let processes = [(); PROCESSES].map(|()| anew(&["--quick", "--only", "s9", "--go", &go]));
+    let processes = [(); WEBHOOK_PROCESSES].map(|()| anew(&["--quick", "--only", "s9", "--go", &go]));
     let marks = judge(&processes[0]);
     let ratios = processes.each_ref().map(|figures| judge(figures).iter().map(|judged| judged.value).collect());
     let lines = marks.iter().zip(medians(&ratios, marks.len()));
